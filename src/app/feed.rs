@@ -1,0 +1,224 @@
+//! What open clients are told: live items pushed by the projector, and on return everything missed,
+//! with no gap and nothing twice across the hand-over.
+//!
+//! A subscription watches first and reads after, then drops what it read already. One that is too slow
+//! for its queue is not skipped over: it reads what it missed like one that comes back.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures_util::Stream;
+use tokio::sync::mpsc;
+
+use super::access::Viewer;
+use super::{App, AppError};
+use crate::domain::event::Position;
+use crate::domain::ids::UserId;
+use crate::read_store::{InboxItem, Missed};
+
+/// Items that may wait for one subscription.
+const WAITING: usize = 256;
+
+/// Who listens, by user.
+#[derive(Default)]
+pub(super) struct Hub {
+    listeners: Mutex<HashMap<UserId, Vec<mpsc::Sender<InboxItem>>>>,
+}
+
+impl Hub {
+    fn listen(&self, user: &UserId) -> mpsc::Receiver<InboxItem> {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        let mut listeners = self.lock();
+        let own = listeners.entry(user.clone()).or_default();
+        own.retain(|listener| !listener.is_closed());
+        own.push(sender);
+        receiver
+    }
+
+    /// Forgets listeners that are gone.
+    fn sweep(&self, user: &UserId) {
+        let mut listeners = self.lock();
+        if let Some(own) = listeners.get_mut(user) {
+            own.retain(|listener| !listener.is_closed());
+            if own.is_empty() {
+                listeners.remove(user);
+            }
+        }
+    }
+
+    pub(super) fn is_watched(&self, user: &UserId) -> bool {
+        self.lock().contains_key(user)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.lock().is_empty()
+    }
+
+    pub(super) fn watched(&self) -> Vec<UserId> {
+        self.lock().keys().cloned().collect()
+    }
+
+    /// A listener whose queue is full is let go: it comes back and reads what it missed.
+    pub(super) fn publish(&self, told: Vec<(UserId, InboxItem)>) {
+        let mut listeners = self.lock();
+        for (user, item) in told {
+            if let Some(own) = listeners.get_mut(&user) {
+                own.retain(|listener| listener.try_send(item.clone()).is_ok());
+            }
+        }
+        listeners.retain(|_, own| !own.is_empty());
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<UserId, Vec<mpsc::Sender<InboxItem>>>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One thing that a subscription says. Each has its position, to resume after.
+#[derive(Clone, Debug)]
+pub enum Told {
+    Item(InboxItem),
+    /// All that was missed has been told: live from here.
+    CaughtUp(Position),
+    /// Too much was missed, or the cursor means nothing here: query afresh. Live from here.
+    ResetRequired(Position),
+}
+
+impl Told {
+    #[must_use]
+    pub fn position(&self) -> Position {
+        match self {
+            Self::Item(item) => item.position,
+            Self::CaughtUp(position) | Self::ResetRequired(position) => *position,
+        }
+    }
+}
+
+/// Removes a subscription's listener from the hub when it ends, however it ends.
+struct Subscription {
+    live: mpsc::Receiver<InboxItem>,
+    hub: Arc<Hub>,
+    user: UserId,
+}
+
+impl Subscription {
+    fn start(app: &App, viewer: &Viewer) -> Self {
+        let (hub, user) = (Arc::clone(&app.0.hub), viewer.id().clone());
+        Self { live: hub.listen(&user), hub, user }
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.live.close();
+        self.hub.sweep(&self.user);
+    }
+}
+
+impl App {
+    /// Everything that concerns the viewer after a cursor, then live; live from now on without one.
+    /// Ends only after an error.
+    pub fn inbox(&self, viewer: &Viewer, after: Option<&str>) -> impl Stream<Item = Result<Told, AppError>> + Send + use<> {
+        let start = match after {
+            None => Start::Now,
+            Some(cursor) => self.0.cursors.open(viewer.id(), cursor).map_or(Start::Nowhere, Start::After),
+        };
+        let reader = InboxReader::new(self.clone(), viewer.clone(), start);
+        futures_util::stream::unfold(Some(reader), |reader| async {
+            let mut reader = reader?;
+            match reader.next().await {
+                Ok(told) => Some((Ok(told), Some(reader))),
+                Err(error) => Some((Err(error), None)),
+            }
+        })
+    }
+
+    /// The cursor to resume after something that was told.
+    #[must_use]
+    pub fn inbox_cursor(&self, viewer: &Viewer, position: Position) -> String {
+        self.0.cursors.seal(viewer.id(), position)
+    }
+}
+
+/// From where a subscription begins, or begins again.
+#[derive(Clone, Copy)]
+enum Start {
+    Now,
+    After(Position),
+    /// A cursor that is not valid here.
+    Nowhere,
+    /// After what was told before the queue overflowed.
+    Again(Position),
+}
+
+/// One subscription's state between two items.
+struct InboxReader {
+    app: App,
+    viewer: Viewer,
+    subscription: Subscription,
+    /// Set while what was missed has yet to be read.
+    start: Option<Start>,
+    pending: VecDeque<Told>,
+    /// The position of the last thing told.
+    told: Position,
+    /// Live items up to here were read from the store already.
+    read_to: Position,
+}
+
+impl InboxReader {
+    fn new(app: App, viewer: Viewer, start: Start) -> Self {
+        let subscription = Subscription::start(&app, &viewer);
+        Self { app, viewer, subscription, start: Some(start), pending: VecDeque::new(), told: Position(0), read_to: Position(0) }
+    }
+
+    async fn next(&mut self) -> Result<Told, AppError> {
+        loop {
+            if let Some(told) = self.pending.pop_front() {
+                self.told = told.position();
+                return Ok(told);
+            }
+            if let Some(start) = self.start.take() {
+                self.begin(start).await?;
+                continue;
+            }
+            match self.subscription.live.recv().await {
+                Some(item) if item.position <= self.read_to => {}
+                Some(item) => self.pending.push_back(Told::Item(item)),
+                None => {
+                    self.subscription = Subscription::start(&self.app, &self.viewer);
+                    self.start = Some(Start::Again(self.told));
+                }
+            }
+        }
+    }
+
+    /// Reads what was missed. A batch that was being folded when the subscription began may not know of
+    /// it, so first everything that was in the log by then must be in the views.
+    async fn begin(&mut self, start: Start) -> Result<(), AppError> {
+        let inner = &self.app.0;
+        self.app.views_reach_head().await?;
+        let now = inner.progress.applied();
+        let missed = match start {
+            Start::After(position) | Start::Again(position) if position <= now => {
+                inner.store.missed(self.viewer.id(), position, inner.settings.resume_limit).await?
+            }
+            Start::Now => Missed::Items { items: vec![], up_to: now },
+            Start::After(_) | Start::Again(_) | Start::Nowhere => Missed::TooMuch { up_to: now },
+        };
+        let (caught_up, up_to) = match missed {
+            Missed::Items { items, up_to } => {
+                self.pending.extend(items.into_iter().map(Told::Item));
+                (!matches!(start, Start::Again(_)), up_to)
+            }
+            Missed::TooMuch { up_to } => {
+                self.pending.push_back(Told::ResetRequired(up_to));
+                (true, up_to)
+            }
+        };
+        if caught_up {
+            self.pending.push_back(Told::CaughtUp(up_to));
+        }
+        self.read_to = up_to;
+        Ok(())
+    }
+}

@@ -1,0 +1,199 @@
+//! The use cases: what a signed-in user, an administrator or an auditor can do. Everything here goes
+//! through the two ports; nothing knows of GraphQL or HTTP.
+//!
+//! | what | file |
+//! | --- | --- |
+//! | who may do what | [`access`] |
+//! | commands: load, decide, append, retry a conflict | [`submit`] |
+//! | queries | [`ask`] |
+//! | the log folded into the read store | [`projector`] |
+//! | what open clients are told, and resume | [`feed`] |
+
+pub mod access;
+pub mod ask;
+pub mod cursor;
+pub mod feed;
+pub mod projector;
+mod rate;
+pub mod submit;
+
+use std::collections::HashSet;
+use std::sync::{Arc, RwLock};
+
+use thiserror::Error;
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use crate::domain::Refusal;
+use crate::domain::event::{Position, Timestamp};
+use crate::domain::ids::{ConversationId, UserId};
+use crate::event_log::{AppendError, Clock, EventLog, LogError};
+use crate::read_store::{ReadStore, StoreError};
+use cursor::CursorKey;
+use feed::Hub;
+use projector::Progress;
+use rate::SendRate;
+use submit::Standing;
+
+/// Locks that keep commands on one conversation in turn; two conversations rarely share one.
+const STRIPES: usize = 1_024;
+/// Conversations whose decision state is kept in memory, about 200 bytes each.
+const STANDINGS: usize = 65_536;
+
+/// What comes from outside and no rule may make up.
+#[derive(Clone)]
+pub struct Sources {
+    pub clock: Clock,
+    /// Ids that grow with time (UUID v7), so that they are cheap to store.
+    pub uuid: Arc<dyn Fn() -> Uuid + Send + Sync>,
+}
+
+/// What an operator can set.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// How many users may be registered (U5).
+    pub user_limit: u64,
+    /// Sends a second and user, with a burst of five times that; 0: unlimited.
+    pub send_rate: u32,
+    /// How many items a client may have missed and still be caught up with.
+    pub resume_limit: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { user_limit: 5_000, send_rate: 20, resume_limit: 1_000 }
+    }
+}
+
+/// The service. Cheap to clone.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+pub(crate) struct Inner {
+    log: EventLog,
+    store: ReadStore,
+    sources: Sources,
+    settings: Settings,
+    progress: Progress,
+    hub: Arc<Hub>,
+    cursors: CursorKey,
+    send_rate: SendRate,
+    /// Users known to be registered; nobody ever ceases to be.
+    known: RwLock<HashSet<UserId>>,
+    registering: Mutex<()>,
+    stripes: Vec<Mutex<()>>,
+    standings: quick_cache::sync::Cache<ConversationId, Standing>,
+}
+
+/// Why a use case did not do what was asked.
+#[derive(Debug, Error)]
+pub enum AppError {
+    /// A rule of the product says no: an answer for the person.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The user sends faster than allowed.
+    #[error("too many messages: try again in {retry_after_seconds} s")]
+    RateLimited { retry_after_seconds: u64 },
+    /// The service cannot do it now. The reason is for its operator.
+    #[error("the service is not available")]
+    Unavailable(#[source] Fault),
+}
+
+/// What is broken, for the operator's eyes.
+#[derive(Clone, Debug, Error)]
+pub enum Fault {
+    #[error(transparent)]
+    Log(#[from] LogError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("the views no longer follow the log")]
+    Stalled,
+    #[error("a stream was always ahead of the decision")]
+    Contended,
+    #[error("the log holds an event that its command did not make")]
+    Unexpected,
+}
+
+impl From<Fault> for AppError {
+    fn from(fault: Fault) -> Self {
+        Self::Unavailable(fault)
+    }
+}
+
+impl From<StoreError> for AppError {
+    fn from(error: StoreError) -> Self {
+        Fault::from(error).into()
+    }
+}
+
+impl From<LogError> for AppError {
+    fn from(error: LogError) -> Self {
+        Fault::from(error).into()
+    }
+}
+
+/// How an append that may not be repeated as it stands failed.
+fn final_append_error(error: AppendError) -> Fault {
+    match error {
+        AppendError::Log(error) => error.into(),
+        AppendError::Conflict { .. } => Fault::Contended,
+        AppendError::IdTaken(_) => Fault::Unexpected,
+    }
+}
+
+impl App {
+    /// Puts the service together around its two stores. The projector is started apart, see [`projector::run`].
+    #[must_use]
+    pub fn new(log: EventLog, store: ReadStore, progress: Progress, sources: Sources, settings: Settings) -> Self {
+        Self(Arc::new(Inner {
+            cursors: CursorKey::of(log.id()),
+            log,
+            store,
+            sources,
+            settings,
+            progress,
+            hub: Arc::default(),
+            send_rate: SendRate::new(settings.send_rate),
+            known: RwLock::default(),
+            registering: Mutex::default(),
+            stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
+            standings: quick_cache::sync::Cache::new(STANDINGS),
+        }))
+    }
+
+    /// The read store, for what measures it.
+    #[must_use]
+    pub fn store(&self) -> &ReadStore {
+        &self.0.store
+    }
+
+    /// How far the views follow the log.
+    #[must_use]
+    pub fn applied(&self) -> Position {
+        self.0.progress.applied()
+    }
+
+    /// Waits until the views show everything that is in the log now.
+    ///
+    /// # Errors
+    /// When they no longer follow it.
+    pub async fn views_reach_head(&self) -> Result<(), Fault> {
+        self.0.progress.reached(self.0.log.head()).await
+    }
+
+    #[must_use]
+    pub fn log(&self) -> &EventLog {
+        &self.0.log
+    }
+
+    /// A new id that grows with time.
+    #[must_use]
+    pub fn new_id(&self) -> Uuid {
+        (self.0.sources.uuid)()
+    }
+
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        (self.0.sources.clock)()
+    }
+}

@@ -1,0 +1,81 @@
+//! How fast one user may send: a token bucket each.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use crate::domain::event::Timestamp;
+use crate::domain::ids::UserId;
+
+/// A burst is this many seconds' worth.
+const BURST_SECONDS: f64 = 5.0;
+const MICROSECONDS: f64 = 1_000_000.0;
+/// Above this many users, those who could burst again are forgotten.
+const REMEMBERED: usize = 10_000;
+
+pub(super) struct SendRate {
+    per_second: f64,
+    buckets: Mutex<HashMap<UserId, Bucket>>,
+}
+
+struct Bucket {
+    tokens: f64,
+    at: Timestamp,
+}
+
+impl SendRate {
+    /// 0: unlimited.
+    pub(super) fn new(per_second: u32) -> Self {
+        Self { per_second: f64::from(per_second), buckets: Mutex::default() }
+    }
+
+    /// Takes a token, or says in how many seconds there is one.
+    pub(super) fn take(&self, user: &UserId, now: Timestamp) -> Result<(), u64> {
+        if self.per_second == 0.0 {
+            return Ok(());
+        }
+        let full = self.per_second * BURST_SECONDS;
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() > REMEMBERED {
+            buckets.retain(|_, bucket| self.filled(bucket, now) < full);
+        }
+        let bucket = buckets.entry(user.clone()).or_insert(Bucket { tokens: full, at: now });
+        bucket.tokens = self.filled(bucket, now);
+        bucket.at = now;
+        if bucket.tokens >= 1.0 {
+            bucket.tokens -= 1.0;
+            return Ok(());
+        }
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a second's worth")]
+        Err(((1.0 - bucket.tokens) / self.per_second).ceil() as u64)
+    }
+
+    /// A clock that went back fills nothing.
+    fn filled(&self, bucket: &Bucket, now: Timestamp) -> f64 {
+        #[expect(clippy::cast_precision_loss, reason = "microseconds between two sends")]
+        let elapsed = (now.0 - bucket.at.0).max(0) as f64 / MICROSECONDS;
+        (bucket.tokens + elapsed * self.per_second).min(self.per_second * BURST_SECONDS)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_of_five_seconds_then_the_rate() {
+        let rate = SendRate::new(2);
+        let user = UserId::from_stored("alice");
+        let take = |seconds: i64| rate.take(&user, Timestamp(seconds * 1_000_000));
+        assert!((0..10).all(|_| take(0).is_ok()));
+        assert_eq!(take(0), Err(1));
+        assert!(take(1).is_ok() && take(1).is_ok() && take(1).is_err());
+        assert!(take(0).is_err(), "a clock that goes back gives nothing");
+        assert_eq!(rate.take(&UserId::from_stored("bob"), Timestamp(0)), Ok(()));
+    }
+
+    #[test]
+    fn zero_is_unlimited() {
+        let rate = SendRate::new(0);
+        assert!((0..1_000).all(|_| rate.take(&UserId::from_stored("alice"), Timestamp(0)).is_ok()));
+    }
+}

@@ -1,0 +1,476 @@
+//! Commands: load the state, decide, append, and answer once the views show it. A conflict with
+//! another command is decided again and never seen outside.
+//!
+//! A pair's state is never read from the beginning: it is kept in memory by stream version, and
+//! otherwise begins at the rows of the read store and reads on from there.
+
+use super::access::{Administrator, Viewer};
+use super::{App, AppError, Fault, STRIPES, final_append_error};
+use crate::domain::Refusal;
+use crate::domain::community::{self, Community};
+use crate::domain::conversation::{self, ConversationCommand, ConversationEvent, MessageSent, Side, UpTo};
+use crate::domain::event::{Event, Position, RecordedEvent, Stream};
+use crate::domain::ids::{ConversationId, InvalidMessageId, MessageId, UserId};
+use crate::domain::profile::{Name, Picture, Profile};
+use crate::domain::section::{self, ChatSection};
+use crate::domain::text::MessageText;
+use crate::domain::user::{self, User, UserCommand};
+use crate::event_log::{Append, AppendError};
+use crate::projections::Projection;
+use crate::projections::messages::{MessageRow, Messages};
+
+/// How often a conflict is decided again. Every round somebody's command goes through.
+const ATTEMPTS: usize = 32;
+/// Events read at once when a stream is ahead of the views.
+const TAIL: usize = 512;
+
+/// What decisions about a conversation are made from: both sides at a version of its stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Standing {
+    version: u64,
+    /// The side of the user whose id sorts first, and the other.
+    sides: [Side; 2],
+}
+
+/// The answer to a conversation's command.
+#[derive(Clone, Copy, Debug)]
+pub struct Done {
+    /// The viewer's side before the command.
+    pub before: Side,
+}
+
+impl Done {
+    /// How many messages an unblock revealed (B3).
+    #[must_use]
+    pub fn revealed(&self) -> u64 {
+        self.before.withheld()
+    }
+
+    /// Whether a deletion left no row to unblock from (D4).
+    #[must_use]
+    pub fn deleted_while_blocking(&self) -> bool {
+        self.before.is_blocking()
+    }
+}
+
+/// A profile change: what is not given stays.
+#[derive(Clone, Debug, Default)]
+pub struct ProfileChange {
+    pub name: Option<String>,
+    /// `Some(None)`: back to the default image.
+    pub picture: Option<Option<String>>,
+}
+
+/// A change of the section: what is not given stays.
+#[derive(Clone, Debug, Default)]
+pub struct SectionChange {
+    pub title: Option<String>,
+    pub list_template: Option<i64>,
+    pub detail_template: Option<i64>,
+}
+
+/// Somebody to register ahead of their first sign-in.
+#[derive(Clone, Debug)]
+pub struct NewUser {
+    pub id: String,
+    pub name: String,
+    pub picture: Option<String>,
+}
+
+impl App {
+    /// Sends a message (S). The same id, recipient and text again returns the first result.
+    ///
+    /// # Errors
+    /// A refusal in the order of S8, too high a rate, or a fault.
+    pub async fn send_message(&self, viewer: &Viewer, to: &str, text: &str, id: Option<&str>) -> Result<MessageRow, AppError> {
+        self.0.send_rate.take(viewer.id(), self.now()).map_err(|retry_after_seconds| AppError::RateLimited { retry_after_seconds })?;
+        let chosen = id
+            .map(MessageId::parse)
+            .transpose()
+            .map_err(|InvalidMessageId| Refusal::InvalidInput("a message id is a UUID such as 0192f0c1-5e2f-7cc3-98c4-dc0c0c07398f"))?;
+        let text = MessageText::parse(text).map_err(Refusal::from)?;
+        let contact = other_user(viewer, to)?;
+        if let Some(id) = chosen {
+            self.names_nobody(id).await?;
+        }
+        let id = chosen.unwrap_or_else(|| MessageId(self.new_id()));
+        let message = Message { id, text };
+        match self.append_message(viewer, &contact, &message).await {
+            Ok(recorded) => self.shown(viewer, recorded).await,
+            Err(AppError::Refused(refusal @ (Refusal::ContactBlocked | Refusal::NotContactable))) if chosen.is_some() => match self.0.log.find(id.0).await? {
+                Some(first) => self.shown(viewer, same_message(first, viewer, &contact, &message)?).await,
+                None => Err(refusal.into()),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn append_message(&self, viewer: &Viewer, contact: &UserId, message: &Message) -> Result<RecordedEvent, AppError> {
+        let conversation = ConversationId::between(viewer.id(), contact);
+        let command = self.new_id();
+        let _turn = self.turn(conversation).await;
+        for _ in 0..ATTEMPTS {
+            let standing = self.standing(viewer.id(), contact, conversation).await?;
+            let side = standing.side_of(viewer.id(), contact);
+            // Who stands in the list was registered and may be written to whatever the switch says.
+            let contactable = side.is_listed() || self.is_contactable(contact).await?;
+            let send = ConversationCommand::Send { id: message.id, text: message.text.clone(), contactable };
+            let events = conversation::decide(&side, viewer.id(), contact, send)?;
+            let append = self.append(viewer, command, Stream::Conversation(conversation), standing.version, events, Some(message.id));
+            match self.0.log.append(append).await {
+                Ok(recorded) => {
+                    self.remember(viewer.id(), contact, conversation, standing, &recorded);
+                    return recorded.into_iter().next().ok_or_else(|| Fault::Unexpected.into());
+                }
+                Err(AppendError::IdTaken(first)) => return same_message(*first, viewer, contact, message),
+                Err(AppendError::Conflict { .. }) => self.forget(conversation).await?,
+                Err(AppendError::Log(error)) => return Err(error.into()),
+            }
+        }
+        Err(Fault::Contended.into())
+    }
+
+    /// Waits for the views to show a sent message, and gives its row.
+    async fn shown(&self, viewer: &Viewer, recorded: RecordedEvent) -> Result<MessageRow, AppError> {
+        self.0.progress.reached(recorded.position).await?;
+        let row = Messages::touched(&recorded).first().and_then(|key| Messages::evolve(key, None, &recorded));
+        debug_assert!(row.as_ref().is_none_or(|row| row.sender == *viewer.id()));
+        row.ok_or_else(|| Fault::Unexpected.into())
+    }
+
+    /// Opens the conversation (D2).
+    ///
+    /// # Errors
+    /// A refusal or a fault.
+    pub async fn open_conversation(&self, viewer: &Viewer, with: &str) -> Result<UserId, AppError> {
+        let contact = other_user(viewer, with)?;
+        let contactable = self.is_contactable(&contact).await?;
+        self.command(viewer, &contact, &ConversationCommand::Open { contactable }).await?;
+        Ok(contact)
+    }
+
+    /// Marks as read, up to a message or to the latest visible (L3).
+    ///
+    /// # Errors
+    /// A refusal or a fault.
+    pub async fn mark_as_read(&self, viewer: &Viewer, with: &str, up_to: Option<&str>) -> Result<UserId, AppError> {
+        let contact = self.known_user(viewer, with).await?;
+        let up_to = match up_to {
+            None => UpTo::LatestVisible,
+            Some(id) => {
+                let conversation = ConversationId::between(viewer.id(), &contact);
+                let message = match MessageId::parse(id) {
+                    Ok(id) => self.0.store.message(id).await?.filter(|message| message.conversation == conversation),
+                    Err(InvalidMessageId) => None,
+                };
+                message.map_or(UpTo::Nothing, |message| UpTo::Message(message.place_for(viewer.id())))
+            }
+        };
+        self.command(viewer, &contact, &ConversationCommand::MarkAsRead { up_to }).await?;
+        Ok(contact)
+    }
+
+    /// Deletes the conversation from the viewer's list (D1).
+    ///
+    /// # Errors
+    /// A refusal or a fault.
+    pub async fn delete_conversation(&self, viewer: &Viewer, with: &str) -> Result<(ConversationId, Done), AppError> {
+        let contact = self.known_user(viewer, with).await?;
+        let done = self.command(viewer, &contact, &ConversationCommand::Delete).await?;
+        Ok((ConversationId::between(viewer.id(), &contact), done))
+    }
+
+    /// Blocks a user (B1).
+    ///
+    /// # Errors
+    /// A refusal or a fault.
+    pub async fn block_user(&self, viewer: &Viewer, user: &str) -> Result<UserId, AppError> {
+        let contact = self.known_user(viewer, user).await?;
+        self.command(viewer, &contact, &ConversationCommand::Block).await?;
+        Ok(contact)
+    }
+
+    /// Unblocks a user (B3).
+    ///
+    /// # Errors
+    /// A refusal or a fault.
+    pub async fn unblock_user(&self, viewer: &Viewer, user: &str) -> Result<(UserId, Done), AppError> {
+        let contact = self.known_user(viewer, user).await?;
+        let done = self.command(viewer, &contact, &ConversationCommand::Unblock).await?;
+        Ok((contact, done))
+    }
+
+    /// Whether other users may write to the viewer first (U6).
+    ///
+    /// # Errors
+    /// A fault.
+    pub async fn toggle_contactable(&self, viewer: &Viewer, contactable: bool) -> Result<(), AppError> {
+        self.command_user(viewer, |_| Ok(UserCommand::ToggleContactable(contactable))).await
+    }
+
+    /// Changes the viewer's own profile (U3).
+    ///
+    /// # Errors
+    /// A refusal or a fault.
+    pub async fn update_profile(&self, viewer: &Viewer, change: ProfileChange) -> Result<(), AppError> {
+        let name = change.name.as_deref().map(Name::parse).transpose()?;
+        let picture = change.picture.map(|url| url.as_deref().map(Picture::parse).transpose()).transpose()?;
+        self.command_user(viewer, |user| {
+            let profile = Profile {
+                name: name.clone().unwrap_or_else(|| user.profile.name.clone()),
+                picture: picture.clone().unwrap_or_else(|| user.profile.picture.clone()),
+            };
+            Ok(UserCommand::UpdateProfile(profile))
+        })
+        .await
+    }
+
+    /// Configures the section (C1).
+    ///
+    /// # Errors
+    /// A refusal or a fault.
+    pub async fn configure_chat_section(&self, administrator: &Administrator, change: SectionChange) -> Result<ChatSection, AppError> {
+        let title = change.title.as_deref().map(section::Title::parse).transpose()?;
+        let list_template = change.list_template.map(TryInto::try_into).transpose()?;
+        let detail_template = change.detail_template.map(TryInto::try_into).transpose()?;
+        let command = self.new_id();
+        for _ in 0..ATTEMPTS {
+            self.caught_up().await?;
+            let row = self.0.store.section().await?.unwrap_or_default();
+            let wanted = ChatSection {
+                title: title.clone().unwrap_or_else(|| row.section.title.clone()),
+                list_template: list_template.unwrap_or(row.section.list_template),
+                detail_template: detail_template.unwrap_or(row.section.detail_template),
+            };
+            let events = section::decide(&row.section, wanted.clone());
+            if self.append_or_conflict(administrator.viewer(), command, Stream::Section, row.version, events).await? {
+                return Ok(wanted);
+            }
+        }
+        Err(Fault::Contended.into())
+    }
+
+    /// Registers users ahead of their first sign-in (U2), all or none.
+    ///
+    /// # Errors
+    /// A refusal or a fault.
+    pub async fn register_users(&self, administrator: &Administrator, users: Vec<NewUser>) -> Result<Vec<UserId>, AppError> {
+        let newcomers = users
+            .into_iter()
+            .map(|user| {
+                let id = UserId::parse(&user.id).map_err(|_| Refusal::InvalidInput("a user id has 1 to 128 characters of A-Z a-z 0-9 . _ : @ | -"))?;
+                let picture = user.picture.as_deref().map(Picture::parse).transpose()?;
+                Ok((id, Profile { name: Name::parse(&user.name)?, picture }))
+            })
+            .collect::<Result<Vec<_>, Refusal>>()?;
+        let ids = newcomers.iter().map(|(id, _)| id.clone()).collect();
+        self.register(administrator.viewer(), newcomers).await?;
+        Ok(ids)
+    }
+
+    /// Appends registrations within the plan's limit (U5). The views say who is a member and the
+    /// stream's version how many, so a limit cannot be passed by registering at once.
+    pub(super) async fn register(&self, viewer: &Viewer, newcomers: Vec<(UserId, Profile)>) -> Result<(), AppError> {
+        let _turn = self.0.registering.lock().await;
+        let command = self.new_id();
+        for _ in 0..ATTEMPTS {
+            self.caught_up().await?;
+            let members = self.0.store.members(newcomers.iter().map(|(id, _)| id.clone()).collect()).await?;
+            let community = Community { members: members.count, registered: members.registered.into_iter().collect() };
+            let events = community::decide(&community, newcomers.clone(), self.0.settings.user_limit)?;
+            if self.append_or_conflict(viewer, command, Stream::Community, members.count, events).await? {
+                return Ok(());
+            }
+        }
+        Err(Fault::Contended.into())
+    }
+
+    /// A command on the viewer's own user stream.
+    async fn command_user(&self, viewer: &Viewer, command: impl Fn(&User) -> Result<UserCommand, Refusal>) -> Result<(), AppError> {
+        let id = self.new_id();
+        for _ in 0..ATTEMPTS {
+            self.caught_up().await?;
+            let row = self.0.store.user(viewer.id()).await?.ok_or(Refusal::UserNotFound)?;
+            let events = user::decide(&row.user, viewer.id(), command(&row.user)?)?;
+            if self.append_or_conflict(viewer, id, Stream::User(viewer.id().clone()), row.version, events).await? {
+                return Ok(());
+            }
+        }
+        Err(Fault::Contended.into())
+    }
+
+    /// A command on the viewer's conversation with a registered contact.
+    async fn command(&self, viewer: &Viewer, contact: &UserId, command: &ConversationCommand) -> Result<Done, AppError> {
+        let conversation = ConversationId::between(viewer.id(), contact);
+        let id = self.new_id();
+        let turn = self.turn(conversation).await;
+        for _ in 0..ATTEMPTS {
+            let standing = self.standing(viewer.id(), contact, conversation).await?;
+            let side = standing.side_of(viewer.id(), contact);
+            let events = conversation::decide(&side, viewer.id(), contact, command.clone())?;
+            let done = Done { before: side };
+            if events.is_empty() {
+                drop(turn);
+                self.caught_up().await?;
+                return Ok(done);
+            }
+            let append = self.append(viewer, id, Stream::Conversation(conversation), standing.version, events, None);
+            match self.0.log.append(append).await {
+                Ok(recorded) => {
+                    self.remember(viewer.id(), contact, conversation, standing, &recorded);
+                    drop(turn);
+                    self.0.progress.reached(last_position(&recorded)).await?;
+                    return Ok(done);
+                }
+                Err(AppendError::Conflict { .. }) => self.forget(conversation).await?,
+                Err(error) => return Err(final_append_error(error).into()),
+            }
+        }
+        Err(Fault::Contended.into())
+    }
+
+    /// Appends what was decided on a version and waits for the views; false where the stream was at
+    /// another version. Nothing to append is already so.
+    async fn append_or_conflict<E: Into<Event>>(
+        &self,
+        viewer: &Viewer,
+        command: uuid::Uuid,
+        stream: Stream,
+        version: u64,
+        events: Vec<E>,
+    ) -> Result<bool, AppError> {
+        if events.is_empty() {
+            return Ok(true);
+        }
+        match self.0.log.append(self.append(viewer, command, stream, version, events, None)).await {
+            Ok(recorded) => {
+                self.0.progress.reached(last_position(&recorded)).await?;
+                Ok(true)
+            }
+            Err(AppendError::Conflict { .. }) => Ok(false),
+            Err(error) => Err(final_append_error(error).into()),
+        }
+    }
+
+    fn append<E: Into<Event>>(&self, viewer: &Viewer, command: uuid::Uuid, stream: Stream, expected: u64, events: Vec<E>, id: Option<MessageId>) -> Append {
+        let events = events.into_iter().map(|event| (id.map_or_else(|| self.new_id(), |id| id.0), event.into())).collect();
+        Append { stream, expected, metadata: viewer.metadata(command), events }
+    }
+
+    async fn caught_up(&self) -> Result<(), AppError> {
+        Ok(self.views_reach_head().await?)
+    }
+
+    /// Commands on one conversation take turns in this process, so that they rarely conflict.
+    async fn turn(&self, conversation: ConversationId) -> tokio::sync::MutexGuard<'_, ()> {
+        let [.., low, high] = *conversation.0.as_bytes();
+        self.0.stripes[usize::from(u16::from_be_bytes([low, high])) % STRIPES].lock().await
+    }
+
+    /// The state that the next decision is made from.
+    async fn standing(&self, owner: &UserId, contact: &UserId, conversation: ConversationId) -> Result<Standing, AppError> {
+        if let Some(standing) = self.0.standings.get(&conversation) {
+            return Ok(standing);
+        }
+        let relation = self.0.store.relation(owner, contact).await?;
+        if relation.contact.is_none() {
+            return Err(Refusal::UserNotFound.into());
+        }
+        let mut standing = match (relation.own, relation.theirs) {
+            (Some(own), Some(theirs)) => Standing { version: own.version, sides: in_order(owner, contact, own.side, theirs.side) },
+            _ => Standing::default(),
+        };
+        loop {
+            let tail = self.0.log.read_stream(&Stream::Conversation(conversation), standing.version, TAIL).await?;
+            standing.evolve(owner, contact, &tail);
+            if tail.len() < TAIL {
+                break;
+            }
+        }
+        if standing.version > 0 {
+            self.0.standings.insert(conversation, standing);
+        }
+        Ok(standing)
+    }
+
+    fn remember(&self, owner: &UserId, contact: &UserId, conversation: ConversationId, mut standing: Standing, recorded: &[RecordedEvent]) {
+        standing.evolve(owner, contact, recorded);
+        self.0.standings.insert(conversation, standing);
+    }
+
+    async fn forget(&self, conversation: ConversationId) -> Result<(), AppError> {
+        self.0.standings.remove(&conversation);
+        self.caught_up().await
+    }
+
+    async fn is_contactable(&self, contact: &UserId) -> Result<bool, AppError> {
+        Ok(self.0.store.user(contact).await?.ok_or(Refusal::UserNotFound)?.user.contactable)
+    }
+
+    /// A message must not take the id of a user: clients keep both in one store, by id.
+    async fn names_nobody(&self, id: MessageId) -> Result<(), AppError> {
+        match self.0.store.user(&UserId::from_stored(id.to_string())).await? {
+            Some(_) => Err(Refusal::MessageIdReused.into()),
+            None => Ok(()),
+        }
+    }
+
+    /// The other user of a command: registered, and not the viewer.
+    async fn known_user(&self, viewer: &Viewer, id: &str) -> Result<UserId, AppError> {
+        let contact = other_user(viewer, id)?;
+        self.is_contactable(&contact).await?;
+        Ok(contact)
+    }
+}
+
+/// What is sent, under which id.
+struct Message {
+    id: MessageId,
+    text: MessageText,
+}
+
+/// An id that cannot be anybody's is nobody's.
+fn other_user(viewer: &Viewer, id: &str) -> Result<UserId, Refusal> {
+    if id == viewer.id().as_str() {
+        return Err(Refusal::Oneself);
+    }
+    UserId::parse(id).map_err(|_| Refusal::UserNotFound)
+}
+
+/// S5: the event that has a message's id already is the same message, or the id is reused.
+fn same_message(first: RecordedEvent, viewer: &Viewer, contact: &UserId, message: &Message) -> Result<RecordedEvent, AppError> {
+    match &first.event {
+        Event::Conversation(ConversationEvent::MessageSent(MessageSent { sender, recipient, text, .. }))
+            if sender == viewer.id() && recipient == contact && *text == message.text =>
+        {
+            Ok(first)
+        }
+        _ => Err(Refusal::MessageIdReused.into()),
+    }
+}
+
+fn last_position(recorded: &[RecordedEvent]) -> Position {
+    recorded.last().map(|event| event.position).unwrap_or_default()
+}
+
+fn in_order<T>(a: &UserId, b: &UserId, of_a: T, of_b: T) -> [T; 2] {
+    if a <= b { [of_a, of_b] } else { [of_b, of_a] }
+}
+
+impl Standing {
+    fn side_of(&self, owner: &UserId, contact: &UserId) -> Side {
+        self.sides[usize::from(owner > contact)]
+    }
+
+    fn evolve(&mut self, a: &UserId, b: &UserId, recorded: &[RecordedEvent]) {
+        let owners = in_order(a, b, a, b);
+        for event in recorded {
+            if let Event::Conversation(happened) = &event.event {
+                for (side, owner) in self.sides.iter_mut().zip(owners) {
+                    side.evolve(owner, happened);
+                }
+            }
+            self.version = event.version;
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Where tokens' keys come from.
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use anyhow::Context as _;
+
+use super::arguments::Keys;
+use crate::http::authentication::{Expected, Verifier};
+
+/// The key of development mode, in the data folder.
+const KEY_FILE: &str = "token.key";
+
+impl Keys {
+    pub(super) fn expected(&self, leeway: u64) -> Expected {
+        Expected { issuer: self.token_issuer.clone(), audience: self.token_audience.clone(), leeway }
+    }
+
+    /// The secret of HS256 tokens, if one is configured.
+    pub(super) fn secret(&self) -> anyhow::Result<Option<Vec<u8>>> {
+        Ok(match (&self.token_secret, &self.token_secret_file) {
+            (Some(secret), _) => Some(secret.clone().into_bytes()),
+            (None, Some(file)) => Some(read(file)?.trim_ascii_end().to_vec()),
+            (None, None) => None,
+        })
+    }
+
+    /// What verifies tokens, if a key is configured.
+    pub(super) fn verifier(&self, leeway: u64) -> anyhow::Result<Option<Verifier>> {
+        let expected = self.expected(leeway);
+        Ok(match (self.secret()?, &self.token_public_key, &self.token_jwks) {
+            (Some(secret), _, _) => Some(Verifier::secret(&secret, &expected)?),
+            (None, Some(pem), _) => Some(Verifier::public_key(&read(pem)?, &expected)?),
+            (None, None, Some(jwks)) => Some(Verifier::jwks(&read(jwks)?, &expected)?),
+            (None, None, None) => None,
+        })
+    }
+
+    /// Whether tokens are signed elsewhere, with a key that this machine does not have.
+    pub(super) fn are_public(&self) -> bool {
+        self.token_public_key.is_some() || self.token_jwks.is_some()
+    }
+}
+
+fn read(file: &Path) -> anyhow::Result<Vec<u8>> {
+    fs::read(file).with_context(|| format!("{} cannot be read", file.display()))
+}
+
+/// Makes the data folder where there is none, for its owner alone: it holds what people write.
+pub(super) fn make_data_folder(data: &Path) -> anyhow::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(data).with_context(|| format!("{} cannot be made", data.display()))
+}
+
+/// The data folder's own secret, made where there is none: the file's text is the secret.
+pub(super) fn own_secret(data: &Path) -> anyhow::Result<Vec<u8>> {
+    make_data_folder(data)?;
+    let path = data.join(KEY_FILE);
+    match fs::File::options().write(true).create_new(true).mode(0o600).open(&path) {
+        Ok(mut file) => file.write_all(random_secret().as_bytes()).with_context(|| format!("{} cannot be written", path.display()))?,
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+        Err(error) => return Err(error).with_context(|| format!("{} cannot be made", path.display())),
+    }
+    Ok(read(&path)?.trim_ascii_end().to_vec())
+}
+
+/// 64 hexadecimal digits, 244 bits of chance.
+#[expect(clippy::disallowed_methods, reason = "the edge has the chance")]
+fn random_secret() -> String {
+    format!("{}{}", uuid::Uuid::new_v4().simple(), uuid::Uuid::new_v4().simple())
+}

@@ -1,0 +1,61 @@
+//! The command line: arguments, configuration, wiring, telemetry. The only module that knows all the
+//! others, and the only one that asks the system for the time.
+
+mod arguments;
+mod events;
+mod keys;
+mod serve;
+mod telemetry;
+mod token;
+
+use std::io::{self, Write as _};
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::domain::event::Timestamp;
+use arguments::{Arguments, Command};
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        Command::Serve(serve) => serve::run(*serve),
+        Command::Token(token) => token::run(&token),
+        Command::Schema => print(&crate::graphql::sdl()),
+        Command::Events(events) => events::run(&events),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _nobody_reads_it = writeln!(io::stderr(), "error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
+/// Whoever read the output has seen enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}
+
+/// The system's clock.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the edge has the clock")]
+pub fn now() -> Timestamp {
+    Timestamp(jiff::Timestamp::now().as_microsecond())
+}
+
+/// A new id that grows with time.
+#[must_use]
+#[expect(clippy::disallowed_methods, reason = "the edge makes ids")]
+pub fn new_id() -> uuid::Uuid {
+    uuid::Uuid::now_v7()
+}

@@ -1,0 +1,112 @@
+//! `entrenous serve`: opens the stores, catches the views up, serves until told to stop, drains.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+
+use super::arguments::Serve;
+use super::{keys, new_id, now, print, telemetry};
+use crate::app::{App, Settings, Sources, projector};
+use crate::event_log::EventLog;
+use crate::http::authentication::{TokenSigner, Verifier};
+use crate::read_store::ReadStore;
+
+pub(super) fn run(serve: Serve) -> anyhow::Result<()> {
+    telemetry::start(&serve.trace)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(start(serve))
+}
+
+async fn start(serve: Serve) -> anyhow::Result<()> {
+    let (verifier, development) = authentication(&serve)?;
+    let data = &serve.data.data;
+    keys::make_data_folder(data)?;
+    let log = EventLog::open(&serve.data.log_path(), Arc::new(now))?;
+    let store = ReadStore::open(&serve.views_path(), log.id(), log.head())?;
+    let checkpoint = projector::catch_up(&log, &store).await?;
+    let (reporter, progress) = projector::progress(checkpoint);
+    let sources = Sources { clock: Arc::new(now), uuid: Arc::new(new_id) };
+    let settings = Settings { user_limit: serve.user_limit, send_rate: serve.send_rate, resume_limit: serve.resume_limit };
+    let app = App::new(log.clone(), store, progress, sources, settings);
+    let mut projecting = tokio::spawn(projector::run(app.clone(), checkpoint, reporter));
+
+    let listener = TcpListener::bind(serve.listen).await.with_context(|| format!("cannot listen on {}", serve.listen))?;
+    let address = listener.local_addr()?;
+    print(&greeting(address, development.is_some(), &serve))?;
+    let edge = crate::http::Settings { verifier, development, public_url: public_url(&serve, address) };
+    let (stop, stopping) = watch::channel(false);
+    let serving = crate::http::serve(listener, app, edge, stopping);
+    tokio::pin!(serving);
+    let outcome = tokio::select! {
+        result = &mut serving => result.context("the listener failed"),
+        ended = &mut projecting => {
+            stop.send_replace(true);
+            let _connections_are_drained = serving.await;
+            match ended {
+                Ok(Err(error)) => Err(error).context("the views no longer follow the log"),
+                Ok(Ok(())) | Err(_) => Err(anyhow::anyhow!("the views no longer follow the log")),
+            }
+        }
+        () = told_to_stop() => {
+            tracing::info!("stopping");
+            stop.send_replace(true);
+            serving.await.context("the listener failed")
+        }
+    };
+    projecting.abort();
+    let _cancelled = projecting.await;
+    log.close().await;
+    outcome
+}
+
+/// Ctrl-C, or SIGTERM. A process that cannot hear them is stopped otherwise.
+async fn told_to_stop() {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+/// The configured key; without one, on a loopback address, the data folder's own: development mode (C4).
+fn authentication(serve: &Serve) -> anyhow::Result<(Verifier, Option<TokenSigner>)> {
+    if let Some(verifier) = serve.keys.verifier(serve.token_leeway)? {
+        return Ok((verifier, None));
+    }
+    if !serve.listen.ip().is_loopback() {
+        bail!(
+            "on {}, others can reach the service, so it needs a way to verify their tokens: set --token-secret-file \
+             (ENTRENOUS_TOKEN_SECRET_FILE), --token-public-key (ENTRENOUS_TOKEN_PUBLIC_KEY) or --token-jwks \
+             (ENTRENOUS_TOKEN_JWKS); or listen on 127.0.0.1 for development mode",
+            serve.listen
+        );
+    }
+    let secret = keys::own_secret(&serve.data.data)?;
+    Ok((Verifier::secret(&secret, &serve.keys.expected(serve.token_leeway))?, Some(TokenSigner::new(&secret))))
+}
+
+/// What clients can reach the service by, as far as it can know.
+fn public_url(serve: &Serve, address: SocketAddr) -> String {
+    match &serve.public_url {
+        Some(url) => url.clone(),
+        None if address.ip().is_unspecified() => String::new(),
+        None => format!("http://{address}"),
+    }
+}
+
+fn greeting(address: SocketAddr, development: bool, serve: &Serve) -> String {
+    let data = serve.data.data.display();
+    if development {
+        format!(
+            "Entrenous serves http://{address} in development mode, with its data in {data}.\nOpen http://{address}/ and sign in by name. Ctrl-C stops it.\n"
+        )
+    } else {
+        format!("Entrenous serves http://{address}, with its data in {data}.\n")
+    }
+}

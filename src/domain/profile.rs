@@ -1,0 +1,126 @@
+//! A user's public face (U3): a name, and a picture or none.
+
+use std::sync::Arc;
+
+use icu_normalizer::ComposingNormalizerBorrowed;
+use url::Url;
+
+use super::Refusal;
+use super::ids::UserId;
+
+/// A name to show: 1 to 100 characters, normalised, trimmed, on one line. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Name(Arc<str>);
+
+impl Name {
+    /// The longest name, in Unicode scalar values.
+    pub const MAX_CHARACTERS: usize = 100;
+
+    /// Parses a name that somebody chose.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidInput`] when it is empty, too long, or has a control character.
+    pub fn parse(written: &str) -> Result<Self, Refusal> {
+        let name = ComposingNormalizerBorrowed::new_nfc().normalize(written);
+        let name = name.trim();
+        if name.is_empty() || name.chars().nth(Self::MAX_CHARACTERS).is_some() || name.chars().any(char::is_control) {
+            return Err(Refusal::InvalidInput("a name has 1 to 100 characters and no control character"));
+        }
+        Ok(Self(name.into()))
+    }
+
+    /// The name of a token's claim, made to fit; the user's id where the claim has none.
+    #[must_use]
+    pub fn from_claim(claim: Option<&str>, id: &UserId) -> Self {
+        let readable: String = claim.unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+        let readable = ComposingNormalizerBorrowed::new_nfc().normalize(readable.trim());
+        let fitting: String = readable.chars().take(Self::MAX_CHARACTERS).collect();
+        Self::parse(&fitting).unwrap_or_else(|_| {
+            let id: String = id.as_str().chars().take(Self::MAX_CHARACTERS).collect();
+            Self(id.into())
+        })
+    }
+
+    /// A name that was parsed before it was stored.
+    #[must_use]
+    pub fn from_stored(name: impl Into<Arc<str>>) -> Self {
+        Self(name.into())
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// The address of a picture: an absolute `http` or `https` URL of at most 2,048 bytes. Cheap to clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture(Arc<str>);
+
+impl Picture {
+    /// The longest address, in bytes.
+    pub const MAX_LENGTH: usize = 2_048;
+
+    /// Parses an address that somebody chose.
+    ///
+    /// # Errors
+    /// [`Refusal::InvalidInput`] when it is not such a URL.
+    pub fn parse(written: &str) -> Result<Self, Refusal> {
+        let refusal = Refusal::InvalidInput("a picture is an http or https URL of at most 2,048 bytes");
+        match Url::parse(written) {
+            Ok(url) if url.as_str().len() <= Self::MAX_LENGTH && matches!(url.scheme(), "http" | "https") => Ok(Self(url.as_str().into())),
+            Ok(_) | Err(_) => Err(refusal),
+        }
+    }
+
+    /// An address that was parsed before it was stored.
+    #[must_use]
+    pub fn from_stored(url: impl Into<Arc<str>>) -> Self {
+        Self(url.into())
+    }
+
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// What everybody may see of a user. No picture means the service's default image (U3).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Profile {
+    pub name: Name,
+    pub picture: Option<Picture>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn u3_a_name_has_1_to_100_characters_on_one_line() {
+        assert_eq!(Name::parse("  Jose\u{301} ").expect("a name").as_str(), "Jos\u{e9}");
+        assert!(Name::parse(&"é".repeat(100)).is_ok());
+        for wrong in ["", "  ", "a\nb", "a\0", &"é".repeat(101)] {
+            assert!(Name::parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn u2_a_claimed_name_is_made_to_fit() {
+        let id = UserId::from_stored("auth0|1");
+        let name = |claim: Option<&str>| Name::from_claim(claim, &id).as_str().to_owned();
+        assert_eq!(name(Some(" Zo\u{65}\u{308}\n")), "Zo\u{eb}");
+        assert_eq!(name(Some(&"x".repeat(300))), "x".repeat(100));
+        assert_eq!(name(Some(" \0 ")), "auth0|1");
+        assert_eq!(name(None), "auth0|1");
+    }
+
+    #[test]
+    fn u3_a_picture_is_a_web_address() {
+        assert!(Picture::parse("https://exemple.fr/moi.png").is_ok());
+        let long = format!("https://exemple.fr/{}", "x".repeat(2_048));
+        for wrong in ["", "/moi.png", "javascript:alert(1)", "data:image/png;base64,AA", &long] {
+            assert!(Picture::parse(wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

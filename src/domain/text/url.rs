@@ -1,0 +1,178 @@
+//! T3: web addresses, with a scheme, with `www.`, or as a bare host under a real top-level domain.
+
+use std::borrow::Cow;
+
+use icu_properties::CodePointMapData;
+use icu_properties::props::GeneralCategory;
+
+/// Whether a text has a web address. An e-mail address is text, and so is a forgotten space.
+pub(super) fn is_in(text: &str) -> bool {
+    let text = without_invisible(text);
+    text.contains("://") && has_scheme(&text) || hosts(&text).any(is_address)
+}
+
+/// Characters that nobody sees (Unicode's format characters) must not hide an address.
+fn without_invisible(text: &str) -> Cow<'_, str> {
+    let categories = CodePointMapData::<GeneralCategory>::new();
+    let invisible = |c: char| !c.is_ascii() && categories.get(c) == GeneralCategory::Format;
+    if text.chars().any(invisible) { text.chars().filter(|&c| !invisible(c)).collect::<String>().into() } else { text.into() }
+}
+
+/// `scheme://` followed by something (RFC 3986 §3.1).
+fn has_scheme(text: &str) -> bool {
+    text.match_indices("://").any(|(at, separator)| {
+        let scheme = text[..at].bytes().rev().take_while(|&b| b.is_ascii_alphanumeric() || b"+.-".contains(&b));
+        let scheme_starts = scheme.last().is_some_and(|b| b.is_ascii_alphabetic());
+        let follows = text[at + separator.len()..].chars().next();
+        scheme_starts && follows.is_some_and(|c| !c.is_whitespace())
+    })
+}
+
+/// The runs of characters that could be a host, e-mail addresses left out.
+fn hosts(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !(is_host_character(c) || LOCAL_PART.contains(c) || c == '@'))
+        .filter(|word| !is_email(word))
+        .flat_map(|word| word.split(|c: char| !is_host_character(c)))
+        .flat_map(|run| run.split(".."))
+        .map(|run| run.trim_matches('.'))
+        .filter(|run| run.contains('.'))
+}
+
+/// What an e-mail address may have before its `@`, beside what a host has.
+const LOCAL_PART: &str = "+%";
+
+fn is_host_character(c: char) -> bool {
+    c.is_alphanumeric() || is_mark(c) || c == '.' || c == '-' || c == '_'
+}
+
+/// Combining marks belong to the letter before them.
+fn is_mark(c: char) -> bool {
+    use GeneralCategory::{NonspacingMark, SpacingMark};
+    !c.is_ascii() && matches!(CodePointMapData::<GeneralCategory>::new().get(c), NonspacingMark | SpacingMark)
+}
+
+/// `somebody@host.tld`
+fn is_email(word: &str) -> bool {
+    let Some((local, domain)) = word.trim_matches('.').split_once('@') else {
+        return false;
+    };
+    let labels: Vec<&str> = domain.split('.').collect();
+    !local.is_empty() && labels.len() > 1 && labels.iter().all(|label| is_label(label)) && labels.last().is_some_and(|last| is_top_level_domain(last))
+}
+
+/// `www.x`, or a host whose last label is a real top-level domain. A capital after a dot, in a word
+/// that is not all in capitals, begins a new sentence: what stands before it is looked at apart.
+fn is_address(run: &str) -> bool {
+    let labels: Vec<&str> = run.split('.').collect();
+    if labels[0].eq_ignore_ascii_case("www") {
+        return true;
+    }
+    let mut sentence_start = 0;
+    for at in 1..=labels.len() {
+        if at == labels.len() || starts_sentence(labels[at]) {
+            if is_host(&labels[sentence_start..at]) {
+                return true;
+            }
+            sentence_start = at;
+        }
+    }
+    false
+}
+
+fn starts_sentence(label: &str) -> bool {
+    label.starts_with(char::is_uppercase) && label.chars().any(char::is_lowercase)
+}
+
+fn is_host(labels: &[&str]) -> bool {
+    match labels {
+        [.., registered, top] => is_label(registered) && is_top_level_domain(top),
+        _ => false,
+    }
+}
+
+/// A label that can be registered: letters, digits and inner hyphens (RFC 1034 §3.5, and its Unicode forms).
+fn is_label(label: &str) -> bool {
+    !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && !label.contains('_')
+}
+
+/// Whether IANA's root zone has it. Internationalised ones are listed there in their ASCII form.
+fn is_top_level_domain(label: &str) -> bool {
+    match idna::domain_to_ascii(label) {
+        Ok(ascii) => tld::exist(&ascii),
+        Err(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_in;
+
+    #[test]
+    fn t3_addresses_are_found() {
+        for text in [
+            "https://x",
+            "voir HTTP://EXEMPLE",
+            "ftp://10.0.0.1/a",
+            "(https://exemple.fr)",
+            "www.x",
+            "WWW.Exemple.Fr",
+            "www.exemple",
+            "exemple.fr/page",
+            "example.com",
+            "EXEMPLE.FR",
+            "Exemple.fr",
+            "exemple.COM",
+            "va sur exemple.co.uk, vite",
+            "exemple.fr.",
+            "exemple.fr...",
+            "exemple.fr:8080",
+            "«exemple.fr»",
+            "l'exemple.fr",
+            "пример.рф",
+            "例え.みんな",
+            "xn--e1afmkfd.xn--p1ai",
+            "sous.domaine.exemple.fr",
+            "@exemple.fr",
+            "exemple.fr@",
+            "moi@exemple.fr ou exemple.fr",
+            "exem\u{200b}ple.f\u{200d}r",
+            "_dmarc.exemple.fr",
+            "C'est fini.Voir exemple.fr",
+            "fini.Va.exemple.fr",
+        ] {
+            assert!(is_in(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn t3_a_forgotten_space_a_number_and_an_email_are_text() {
+        for text in [
+            "fini.Merci",
+            "voila.Je",
+            "3.14",
+            "etc...",
+            "M.Dupont",
+            "fini.Merci.Je pars",
+            "jean.dupont@exemple.fr",
+            "j+a@exemple.co.uk.",
+            "a://",
+            "://x",
+            "fin. de",
+            "p.s.",
+            "e.g. ça",
+            "...",
+            ".",
+            "1.2.3.4",
+            "oui..non",
+            "a.bcdefgh",
+            "-.fr",
+            "un / deux : trois",
+            "12:30",
+            "www",
+            "www.",
+            "my_file.py",
+        ] {
+            assert!(!is_in(text), "{text}");
+        }
+    }
+}

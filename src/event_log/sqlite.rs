@@ -1,0 +1,427 @@
+//! The embedded event log: one SQLite file, one thread that writes. Concurrent appends share one
+//! transaction and one flush.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+
+use notify::{RecursiveMode, Watcher};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
+
+use super::{Append, AppendError, Clock, Follow, LogError, OpenError, StoredEvent, codec};
+use crate::domain::event::{Event, Metadata, Position, RecordedEvent, Stream, Timestamp};
+use crate::domain::ids::UserId;
+use crate::sqlite::{self, Durability, FileLock, Readers, WalKeeper};
+
+mod embedded {
+    refinery::embed_migrations!("migrations/sqlite");
+}
+
+/// `pragma application_id` of a log: "ENTL".
+const APPLICATION: i64 = 0x454e_544c;
+/// The most appends in one transaction.
+const BATCH: usize = 512;
+/// Appends that may wait for the writer; more wait outside.
+const WAITING: usize = 1_024;
+
+const INSERT_STREAM: &str = "insert into streams (name) values (?1)";
+const STREAM_VERSION: &str = "
+    select s.number, (select max(e.version) from events e where e.stream = s.number)
+    from streams s where s.name = ?1";
+const INSERT_EVENT: &str = "
+    insert into events (position, stream, version, id, type, at, actor, correlation, causation, data)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+const LAST_EVENT: &str = "select position, at from events order by position desc limit 1";
+const FIND_EVENT: &str = "
+    select e.position, s.name, e.version, e.id, e.type, e.at, e.actor, e.correlation, e.causation, e.data
+    from events e join streams s on s.number = e.stream where e.id = ?1";
+const READ_ALL: &str = "
+    select e.position, s.name, e.version, e.id, e.type, e.at, e.actor, e.correlation, e.causation, e.data
+    from events e cross join streams s where s.number = e.stream and e.position > ?1 order by e.position limit ?2";
+const READ_STREAM: &str = "
+    select e.position, s.name, e.version, e.id, e.type, e.at, e.actor, e.correlation, e.causation, e.data
+    from streams s cross join events e where s.name = ?1 and e.stream = s.number and e.version > ?2 order by e.version limit ?3";
+
+/// The log. Cheap to clone.
+#[derive(Clone)]
+pub struct SqliteEventLog {
+    id: Uuid,
+    path: Arc<PathBuf>,
+    orders: Option<mpsc::Sender<Order>>,
+    readers: Arc<Readers>,
+    head: watch::Receiver<Position>,
+    /// Tells of another process's appends; none where this process writes.
+    _watcher: Option<Arc<notify::RecommendedWatcher>>,
+    /// Tells when the writer has ended.
+    ended: watch::Receiver<bool>,
+}
+
+enum Order {
+    Append(Append, oneshot::Sender<Result<Vec<RecordedEvent>, AppendError>>),
+    Close,
+}
+
+impl SqliteEventLog {
+    /// Opens the log for this process alone, or makes a new one.
+    ///
+    /// # Errors
+    /// When another process holds it, or it is damaged, foreign, or of a newer version. Nothing was changed then.
+    ///
+    /// # Panics
+    /// When the system has no thread left.
+    #[expect(clippy::disallowed_methods, reason = "a log's id must be random: it is also the secret of cursors")]
+    pub fn open(path: &Path, clock: Clock) -> Result<Self, OpenError> {
+        let sqlite_error = OpenError::sqlite(path);
+        let lock = FileLock::acquire(path)?;
+        check(path)?;
+        let mut writer = sqlite::open_writer(path, Durability::Full).map_err(&sqlite_error)?;
+        writer.pragma_update(None, "application_id", APPLICATION).map_err(&sqlite_error)?;
+        embedded::migrations::runner()
+            .run(&mut writer)
+            .map_err(|error| OpenError::Damaged { path: path.into(), detail: format!("its migrations do not match: {error}") })?;
+        let log_id = Uuid::new_v4();
+        writer.execute("insert into log (only_one, id) values (1, ?1) on conflict do nothing", [log_id]).map_err(&sqlite_error)?;
+
+        let (position, at) = last_event(&writer).map_err(&sqlite_error)?;
+        let (head_sender, head) = watch::channel(position);
+        let (orders, waiting) = mpsc::channel(WAITING);
+        let wal = WalKeeper::start(path).map_err(&sqlite_error)?;
+        let (end, ended) = watch::channel(false);
+        let log = Self::reading(path, Some(orders), head, None, ended).map_err(&sqlite_error)?;
+        let writer = Writer { connection: writer, wal, clock, position, at, head: head_sender, lock };
+        let run = move || {
+            writer.run(waiting);
+            end.send_replace(true);
+        };
+        thread::Builder::new().name("event-log".into()).spawn(run).expect("a thread can be started");
+        Ok(log)
+    }
+
+    /// Opens a log that another process may be writing: it can be read and followed, not appended to.
+    ///
+    /// # Errors
+    /// When there is none, or it is damaged, foreign, or of a newer version.
+    pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
+        let sqlite_error = OpenError::sqlite(path);
+        if !check(path)? {
+            let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no event log here yet");
+            return Err(OpenError::Io { path: path.into(), source });
+        }
+        let connection = sqlite::open_reader(path).map_err(&sqlite_error)?;
+        let (head_sender, head) = watch::channel(Position(0));
+        let refresh = Arc::new(Mutex::new(move || {
+            let Ok((position, _)) = last_event(&connection) else { return };
+            head_sender.send_if_modified(|head| std::mem::replace(head, position) < position);
+        }));
+        let look = move || refresh.lock().unwrap_or_else(PoisonError::into_inner)();
+        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_path_buf);
+        let watch_error = |error: notify::Error| OpenError::Io { path: path.into(), source: std::io::Error::other(error) };
+        let woken = look.clone();
+        let mut watcher = notify::recommended_watcher(move |_| woken()).map_err(watch_error)?;
+        watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(watch_error)?;
+        look();
+        Self::reading(path, None, head, Some(Arc::new(watcher)), watch::channel(true).1).map_err(&sqlite_error)
+    }
+
+    fn reading(
+        path: &Path,
+        orders: Option<mpsc::Sender<Order>>,
+        head: watch::Receiver<Position>,
+        watcher: Option<Arc<notify::RecommendedWatcher>>,
+        ended: watch::Receiver<bool>,
+    ) -> Result<Self, rusqlite::Error> {
+        let id = sqlite::open_reader(path)?.query_row("select id from log", [], |row| row.get(0))?;
+        Ok(Self { id, path: Arc::new(path.into()), orders, readers: Readers::open(path)?, head, _watcher: watcher, ended })
+    }
+
+    /// Names this log in the checkpoints made from it.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The position of the last event; 0 while there is none.
+    #[must_use]
+    pub fn head(&self) -> Position {
+        *self.head.borrow()
+    }
+
+    /// Appends the events together, flushed before the answer. The same append again, with the same ids
+    /// after the same version, returns what the first recorded.
+    ///
+    /// # Errors
+    /// [`AppendError`]: nothing was appended.
+    pub async fn append(&self, append: Append) -> Result<Vec<RecordedEvent>, AppendError> {
+        let stopped = || AppendError::Log(LogError::Stopped("it takes no more events".into()));
+        let orders = self.orders.as_ref().ok_or_else(stopped)?;
+        let (answer, answered) = oneshot::channel();
+        orders.send(Order::Append(append, answer)).await.map_err(|_| stopped())?;
+        answered.await.unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Lets the appends that wait be written, takes no more, and folds the write-ahead log into its file.
+    pub async fn close(&self) {
+        if let Some(orders) = &self.orders {
+            let _already_closed = orders.send(Order::Close).await;
+            let mut ended = self.ended.clone();
+            let _writer_gone = ended.wait_for(|ended| *ended).await;
+        }
+    }
+
+    /// The events after a position, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn read_all(&self, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, LogError> {
+        self.read_all_stored(after, limit).await?.into_iter().map(StoredEvent::decode).collect()
+    }
+
+    /// The same, as they are stored.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or has a hole.
+    pub async fn read_all_stored(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
+        let events: Vec<StoredEvent> =
+            self.read(READ_ALL, move |statement| statement.query_map(params![to_i64(after.0), to_i64(limit as u64)], stored_event)?.collect()).await?;
+        for (expected, event) in (after.0 + 1..).zip(&events) {
+            if event.position.0 != expected {
+                return Err(LogError::Undecodable { position: Position(expected), reason: "the log has a hole here".into() });
+            }
+        }
+        Ok(events)
+    }
+
+    /// The events of a stream after a version, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn read_stream(&self, stream: &Stream, after: u64, limit: usize) -> Result<Vec<RecordedEvent>, LogError> {
+        let name = stream.to_string();
+        let events: Vec<StoredEvent> =
+            self.read(READ_STREAM, move |statement| statement.query_map(params![name, to_i64(after), to_i64(limit as u64)], stored_event)?.collect()).await?;
+        events.into_iter().map(StoredEvent::decode).collect()
+    }
+
+    /// The event with this id.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn find(&self, id: Uuid) -> Result<Option<RecordedEvent>, LogError> {
+        let event = self.read(FIND_EVENT, move |statement| statement.query_row([id], stored_event).optional()).await?;
+        event.map(StoredEvent::decode).transpose()
+    }
+
+    /// Reads on from a position as the log grows.
+    #[must_use]
+    pub fn follow(&self, after: Position) -> Follow {
+        Follow::new(self.clone(), after, self.head.clone())
+    }
+
+    async fn read<T: Send + 'static>(
+        &self,
+        sql: &'static str,
+        query: impl FnOnce(&mut rusqlite::CachedStatement<'_>) -> Result<T, rusqlite::Error> + Send + 'static,
+    ) -> Result<T, LogError> {
+        let answer = self.readers.read(move |connection| query(&mut connection.prepare_cached(sql)?)).await;
+        answer.map_err(|error| LogError::Read(error.to_string().into()))
+    }
+}
+
+/// Whether there is a log, and one that this version can write. Changes nothing.
+fn check(path: &Path) -> Result<bool, OpenError> {
+    let Some(inspection) = sqlite::inspect(path)? else { return Ok(false) };
+    if inspection.application != APPLICATION {
+        return Err(OpenError::Foreign { path: path.into(), what: "an event log" });
+    }
+    let known = embedded::migrations::runner().get_migrations().iter().map(|migration| i64::from(migration.version())).max().unwrap_or(0);
+    let found = sqlite::open_reader(path)
+        .and_then(|connection| connection.query_row("select coalesce(max(version), 0) from refinery_schema_history", [], |row| row.get(0)))
+        .map_err(OpenError::sqlite(path))?;
+    if found > known {
+        return Err(OpenError::Newer { path: path.into(), found, known });
+    }
+    Ok(true)
+}
+
+fn last_event(connection: &Connection) -> Result<(Position, Timestamp), rusqlite::Error> {
+    let last = connection.query_row(LAST_EVENT, [], |row| Ok((Position(row.get(0)?), Timestamp(row.get(1)?)))).optional()?;
+    Ok(last.unwrap_or_default())
+}
+
+fn stored_event(row: &Row<'_>) -> Result<StoredEvent, rusqlite::Error> {
+    Ok(StoredEvent {
+        position: Position(row.get(0)?),
+        stream: row.get(1)?,
+        version: row.get(2)?,
+        id: row.get(3)?,
+        kind: row.get(4)?,
+        at: Timestamp(row.get(5)?),
+        actor: row.get(6)?,
+        correlation: row.get(7)?,
+        causation: row.get(8)?,
+        data: row.get(9)?,
+    })
+}
+
+fn to_i64(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The one thread that appends.
+struct Writer {
+    connection: Connection,
+    wal: WalKeeper,
+    clock: Clock,
+    position: Position,
+    at: Timestamp,
+    head: watch::Sender<Position>,
+    lock: FileLock,
+}
+
+impl Writer {
+    /// Ends when nobody can order any more, or when a commit fails: what the disk then holds is
+    /// unknown, so nothing is tried again.
+    fn run(mut self, mut waiting: mpsc::Receiver<Order>) {
+        let mut orders = Vec::with_capacity(BATCH);
+        while waiting.blocking_recv_many(&mut orders, BATCH) > 0 {
+            let mut closing = false;
+            let (mut appends, mut answers) = (Vec::with_capacity(orders.len()), Vec::with_capacity(orders.len()));
+            for order in orders.drain(..) {
+                match order {
+                    Order::Append(append, answer) => {
+                        appends.push(append);
+                        answers.push(answer);
+                    }
+                    Order::Close => closing = true,
+                }
+            }
+            match self.commit(appends) {
+                Ok(outcomes) => {
+                    self.head.send_replace(self.position);
+                    if let Err(error) = self.lock.ring() {
+                        tracing::warn!(%error, "other readers of the event log could not be woken");
+                    }
+                    for (answer, outcome) in answers.into_iter().zip(outcomes) {
+                        let _asker_left = answer.send(outcome);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "the event log could not be written and stops");
+                    let stopped = LogError::Stopped(error.to_string().into());
+                    for answer in answers {
+                        let _asker_left = answer.send(Err(stopped.clone().into()));
+                    }
+                    return;
+                }
+            }
+            if let Err(error) = self.wal.tend(&self.connection) {
+                tracing::warn!(%error, "the write-ahead log could not be truncated");
+            }
+            if closing {
+                break;
+            }
+        }
+        if let Err(error) = self.connection.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(())) {
+            tracing::warn!(%error, "the write-ahead log could not be folded at the end");
+        }
+    }
+
+    /// All appends in one transaction, each with its own outcome.
+    fn commit(&mut self, appends: Vec<Append>) -> Result<Vec<Result<Vec<RecordedEvent>, AppendError>>, rusqlite::Error> {
+        let transaction = self.connection.transaction()?;
+        let now = (self.clock)();
+        let (mut position, mut at) = (self.position, self.at);
+        let mut outcomes = Vec::with_capacity(appends.len());
+        for append in appends {
+            outcomes.push(match admit(&transaction, &append)? {
+                Admission::New(stream) => Ok(insert(&transaction, append, stream, &mut position, &mut at, now)?),
+                Admission::Repeated(recorded) => recorded.into_iter().map(|event| event.decode().map_err(AppendError::Log)).collect(),
+                Admission::Conflict(actual) => Err(AppendError::Conflict { actual }),
+                Admission::IdTaken(event) => Err(event.decode().map_or_else(AppendError::Log, |event| AppendError::IdTaken(Box::new(event)))),
+            });
+        }
+        transaction.commit()?;
+        (self.position, self.at) = (position, at);
+        Ok(outcomes)
+    }
+}
+
+enum Admission {
+    /// The stream's number, if it has one yet.
+    New(Option<i64>),
+    Repeated(Vec<StoredEvent>),
+    Conflict(u64),
+    IdTaken(StoredEvent),
+}
+
+/// Looks at ids before versions: a repeated append is known by its ids, however far its stream went on.
+fn admit(connection: &Connection, append: &Append) -> Result<Admission, rusqlite::Error> {
+    let mut find = connection.prepare_cached(FIND_EVENT)?;
+    let mut recorded = Vec::new();
+    for (id, _) in &append.events {
+        recorded.extend(find.query_row([id], stored_event).optional()?);
+    }
+    if let Some(first) = recorded.first() {
+        let stream = append.stream.to_string();
+        let same = recorded.len() == append.events.len()
+            && recorded.iter().zip(&append.events).zip(append.expected + 1..).all(|((recorded, (_, event)), version)| {
+                let (kind, data) = codec::encode(event);
+                recorded.stream == stream && recorded.version == version && recorded.kind == kind && recorded.data == data
+            });
+        return Ok(if same { Admission::Repeated(recorded) } else { Admission::IdTaken(first.clone()) });
+    }
+    let known = connection
+        .prepare_cached(STREAM_VERSION)?
+        .query_row([append.stream.to_string()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Option<u64>>(1)?)))
+        .optional()?;
+    let (stream, version) = known.map_or((None, 0), |(stream, version)| (Some(stream), version.unwrap_or(0)));
+    Ok(if version == append.expected { Admission::New(stream) } else { Admission::Conflict(version) })
+}
+
+fn insert(
+    connection: &Connection,
+    append: Append,
+    stream: Option<i64>,
+    position: &mut Position,
+    at: &mut Timestamp,
+    now: Timestamp,
+) -> Result<Vec<RecordedEvent>, rusqlite::Error> {
+    let Append { stream: name, expected, metadata, events } = append;
+    let stream = match stream {
+        Some(stream) => stream,
+        None => connection.prepare_cached(INSERT_STREAM)?.insert([name.to_string()])?,
+    };
+    let mut statement = connection.prepare_cached(INSERT_EVENT)?;
+    let mut recorded = Vec::with_capacity(events.len());
+    for ((id, event), version) in events.into_iter().zip(expected + 1..) {
+        position.0 += 1;
+        at.0 = now.0.max(at.0 + 1);
+        insert_event(&mut statement, stream, version, id, &metadata, *position, *at, &event)?;
+        recorded.push(RecordedEvent { position: *position, stream: name.clone(), version, id, at: *at, metadata: metadata.clone(), event });
+    }
+    Ok(recorded)
+}
+
+#[expect(clippy::too_many_arguments, reason = "one a column")]
+fn insert_event(
+    statement: &mut rusqlite::CachedStatement<'_>,
+    stream: i64,
+    version: u64,
+    id: Uuid,
+    metadata: &Metadata,
+    position: Position,
+    at: Timestamp,
+    event: &Event,
+) -> Result<(), rusqlite::Error> {
+    let (kind, data) = codec::encode(event);
+    let actor = metadata.actor.as_ref().map(UserId::as_str);
+    statement.execute(params![position.0, stream, version, id, kind, at.0, actor, metadata.correlation, metadata.causation, data])?;
+    Ok(())
+}

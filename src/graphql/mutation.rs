@@ -1,0 +1,314 @@
+//! What a viewer can do. One input and one payload a mutation; a payload has the changed nodes in
+//! full, or says in `userErrors` why nothing changed.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
+
+use super::errors::{TopLevel, UserError, UserErrorCode, or_refused};
+use super::session::Session;
+use super::types::{ChatSection, Conversation, Message, User, conversation_node_id, int, load_view};
+use crate::app::submit::{NewUser, ProfileChange, SectionChange};
+use crate::domain::ids::UserId;
+use crate::read_store::UserView;
+
+#[derive(InputObject)]
+pub(super) struct SendMessageInput {
+    to: ID,
+    text: String,
+    /// A UUID that the client chose: with it a retry is safe.
+    message_id: Option<ID>,
+}
+
+#[derive(Default, SimpleObject)]
+pub(super) struct SendMessagePayload {
+    message: Option<Message>,
+    conversation: Option<Conversation>,
+    user_errors: Vec<UserError>,
+}
+
+#[derive(InputObject)]
+pub(super) struct OpenConversationInput {
+    with: ID,
+}
+
+#[derive(Default, SimpleObject)]
+pub(super) struct OpenConversationPayload {
+    conversation: Option<Conversation>,
+    user_errors: Vec<UserError>,
+}
+
+#[derive(InputObject)]
+pub(super) struct MarkAsReadInput {
+    with: ID,
+    /// A message's id; without it, up to the latest visible.
+    up_to: Option<ID>,
+}
+
+#[derive(Default, SimpleObject)]
+pub(super) struct MarkAsReadPayload {
+    conversation: Option<Conversation>,
+    user_errors: Vec<UserError>,
+}
+
+#[derive(InputObject)]
+pub(super) struct DeleteConversationInput {
+    with: ID,
+}
+
+/// What to know of a deletion.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub(super) enum DeleteWarning {
+    /// The contact is blocked, and there is no row to unblock from until the conversation is opened again.
+    CannotUnblockWhileDeleted,
+}
+
+#[derive(Default, SimpleObject)]
+pub(super) struct DeleteConversationPayload {
+    deleted_conversation_id: Option<ID>,
+    warning: Option<DeleteWarning>,
+    user_errors: Vec<UserError>,
+}
+
+#[derive(InputObject)]
+pub(super) struct BlockUserInput {
+    user_id: ID,
+}
+
+#[derive(Default, SimpleObject)]
+pub(super) struct BlockUserPayload {
+    user: Option<User>,
+    conversation: Option<Conversation>,
+    user_errors: Vec<UserError>,
+}
+
+#[derive(InputObject)]
+pub(super) struct UnblockUserInput {
+    user_id: ID,
+}
+
+#[derive(Default, SimpleObject)]
+pub(super) struct UnblockUserPayload {
+    user: Option<User>,
+    conversation: Option<Conversation>,
+    /// How many withheld messages appeared.
+    revealed_count: Option<i32>,
+    user_errors: Vec<UserError>,
+}
+
+#[derive(InputObject)]
+pub(super) struct ToggleContactableInput {
+    contactable: bool,
+}
+
+#[derive(Default, SimpleObject)]
+pub(super) struct ToggleContactablePayload {
+    user: Option<User>,
+    user_errors: Vec<UserError>,
+}
+
+/// What is not given stays as it is.
+#[derive(InputObject)]
+pub(super) struct UpdateProfileInput {
+    name: Option<String>,
+    /// An http or https URL; null: back to the default image.
+    avatar_url: MaybeUndefined<String>,
+}
+
+#[derive(Default, SimpleObject)]
+pub(super) struct UpdateProfilePayload {
+    user: Option<User>,
+    user_errors: Vec<UserError>,
+}
+
+/// What is not given stays as it is.
+#[derive(InputObject)]
+pub(super) struct ConfigureChatSectionInput {
+    title: Option<String>,
+    list_template: Option<i32>,
+    detail_template: Option<i32>,
+}
+
+#[derive(Default, SimpleObject)]
+pub(super) struct ConfigureChatSectionPayload {
+    chat_section: Option<ChatSection>,
+    user_errors: Vec<UserError>,
+}
+
+#[derive(InputObject)]
+pub(super) struct RegisterUsersInput {
+    users: Vec<NewUserInput>,
+}
+
+#[derive(InputObject)]
+pub(super) struct NewUserInput {
+    id: ID,
+    name: String,
+    avatar_url: Option<String>,
+}
+
+#[derive(Default, SimpleObject)]
+pub(super) struct RegisterUsersPayload {
+    users: Option<Vec<User>>,
+    user_errors: Vec<UserError>,
+}
+
+pub struct Mutation;
+
+#[Object]
+impl Mutation {
+    /// Sends a message. The same `messageId`, recipient and text again gives the first result.
+    async fn send_message(&self, context: &Context<'_>, input: SendMessageInput) -> Result<SendMessagePayload> {
+        let session = &Session::of(context).afresh();
+        let id = input.message_id.as_ref().map(|id| id.as_str());
+        let sent = session.app.send_message(&session.viewer, &input.to, &input.text, id).await;
+        Ok(match or_refused(sent, session)? {
+            Ok(row) => {
+                let contact = load_view(session, &UserId::from_stored(input.to.as_str())).await?;
+                SendMessagePayload {
+                    message: Some(Message::of(session, Some(Arc::clone(&contact)), row)),
+                    conversation: Conversation::listed(session, contact),
+                    user_errors: vec![],
+                }
+            }
+            Err(refused) => SendMessagePayload {
+                user_errors: vec![refused.about(|code| match code {
+                    UserErrorCode::TextEmpty
+                    | UserErrorCode::TextTooLong
+                    | UserErrorCode::TextHasEmoji
+                    | UserErrorCode::TextHasUrl
+                    | UserErrorCode::TextHasControlCharacter => Some("text"),
+                    UserErrorCode::MessageIdReused | UserErrorCode::InvalidInput => Some("messageId"),
+                    _ => Some("to"),
+                })],
+                ..Default::default()
+            },
+        })
+    }
+
+    /// What the 'send a message' button does: brings a deleted conversation back whole, or gives an
+    /// empty one to write into.
+    async fn open_conversation(&self, context: &Context<'_>, input: OpenConversationInput) -> Result<OpenConversationPayload> {
+        let session = &Session::of(context).afresh();
+        let opened = session.app.open_conversation(&session.viewer, &input.with).await;
+        Ok(match or_refused(opened, session)? {
+            Ok(contact) => {
+                let conversation = Conversation::listed_or_empty(session, load_view(session, &contact).await?);
+                OpenConversationPayload { conversation: Some(conversation), user_errors: vec![] }
+            }
+            Err(refused) => OpenConversationPayload { user_errors: vec![refused.about(|_| Some("with"))], ..Default::default() },
+        })
+    }
+
+    /// Clears the badge, up to a message or to the latest visible. The contact cannot see it.
+    async fn mark_as_read(&self, context: &Context<'_>, input: MarkAsReadInput) -> Result<MarkAsReadPayload> {
+        let session = &Session::of(context).afresh();
+        let up_to = input.up_to.as_ref().map(|id| id.as_str());
+        let read = session.app.mark_as_read(&session.viewer, &input.with, up_to).await;
+        Ok(match or_refused(read, session)? {
+            Ok(contact) => MarkAsReadPayload { conversation: Conversation::listed(session, load_view(session, &contact).await?), user_errors: vec![] },
+            Err(refused) => MarkAsReadPayload {
+                user_errors: vec![refused.about(|code| Some(if code == UserErrorCode::MessageNotFound { "upTo" } else { "with" }))],
+                ..Default::default()
+            },
+        })
+    }
+
+    /// Removes the conversation from the viewer's list and history. It is untouched for the contact.
+    async fn delete_conversation(&self, context: &Context<'_>, input: DeleteConversationInput) -> Result<DeleteConversationPayload> {
+        let session = &Session::of(context).afresh();
+        let deleted = session.app.delete_conversation(&session.viewer, &input.with).await;
+        Ok(match or_refused(deleted, session)? {
+            Ok((conversation, done)) => DeleteConversationPayload {
+                deleted_conversation_id: Some(conversation_node_id(conversation).into()),
+                warning: done.deleted_while_blocking().then_some(DeleteWarning::CannotUnblockWhileDeleted),
+                user_errors: vec![],
+            },
+            Err(refused) => DeleteConversationPayload { user_errors: vec![refused.about(|_| Some("with"))], ..Default::default() },
+        })
+    }
+
+    /// Blocks a user: their messages are withheld from now on. They cannot notice.
+    async fn block_user(&self, context: &Context<'_>, input: BlockUserInput) -> Result<BlockUserPayload> {
+        let session = &Session::of(context).afresh();
+        let blocked = session.app.block_user(&session.viewer, &input.user_id).await;
+        Ok(match or_refused(blocked, session)? {
+            Ok(contact) => {
+                let (user, conversation) = user_and_conversation(session, load_view(session, &contact).await?);
+                BlockUserPayload { user: Some(user), conversation, user_errors: vec![] }
+            }
+            Err(refused) => BlockUserPayload { user_errors: vec![refused.about(|_| Some("userId"))], ..Default::default() },
+        })
+    }
+
+    /// Unblocks a user: what was withheld appears in its place.
+    async fn unblock_user(&self, context: &Context<'_>, input: UnblockUserInput) -> Result<UnblockUserPayload> {
+        let session = &Session::of(context).afresh();
+        let unblocked = session.app.unblock_user(&session.viewer, &input.user_id).await;
+        Ok(match or_refused(unblocked, session)? {
+            Ok((contact, done)) => {
+                let (user, conversation) = user_and_conversation(session, load_view(session, &contact).await?);
+                UnblockUserPayload { user: Some(user), conversation, revealed_count: Some(int(done.revealed())), user_errors: vec![] }
+            }
+            Err(refused) => UnblockUserPayload { user_errors: vec![refused.about(|_| Some("userId"))], ..Default::default() },
+        })
+    }
+
+    /// Whether other users may write to the viewer first.
+    async fn toggle_contactable(&self, context: &Context<'_>, input: ToggleContactableInput) -> Result<ToggleContactablePayload> {
+        let session = &Session::of(context).afresh();
+        let toggled = session.app.toggle_contactable(&session.viewer, input.contactable).await;
+        Ok(match or_refused(toggled, session)? {
+            Ok(()) => ToggleContactablePayload { user: Some(User::of(session, session.me().await?)), user_errors: vec![] },
+            Err(refused) => ToggleContactablePayload { user_errors: vec![refused], ..Default::default() },
+        })
+    }
+
+    /// Changes the viewer's name or picture.
+    async fn update_profile(&self, context: &Context<'_>, input: UpdateProfileInput) -> Result<UpdateProfilePayload> {
+        let session = &Session::of(context).afresh();
+        let picture = match input.avatar_url {
+            MaybeUndefined::Undefined => None,
+            MaybeUndefined::Null => Some(None),
+            MaybeUndefined::Value(url) => Some(Some(url)),
+        };
+        let updated = session.app.update_profile(&session.viewer, ProfileChange { name: input.name, picture }).await;
+        Ok(match or_refused(updated, session)? {
+            Ok(()) => UpdateProfilePayload { user: Some(User::of(session, session.me().await?)), user_errors: vec![] },
+            Err(refused) => UpdateProfilePayload { user_errors: vec![refused], ..Default::default() },
+        })
+    }
+
+    /// Designs the chat section. Administrators only.
+    async fn configure_chat_section(&self, context: &Context<'_>, input: ConfigureChatSectionInput) -> Result<ConfigureChatSectionPayload> {
+        let session = &Session::of(context).afresh();
+        let change =
+            SectionChange { title: input.title, list_template: input.list_template.map(Into::into), detail_template: input.detail_template.map(Into::into) };
+        let configured = session.app.configure_chat_section(&session.viewer.administrator().top_level(session)?, change).await;
+        Ok(match or_refused(configured, session)? {
+            Ok(section) => ConfigureChatSectionPayload { chat_section: Some(section.into()), user_errors: vec![] },
+            Err(refused) => ConfigureChatSectionPayload { user_errors: vec![refused], ..Default::default() },
+        })
+    }
+
+    /// Registers users ahead of their first sign-in, all or none. Administrators only.
+    async fn register_users(&self, context: &Context<'_>, input: RegisterUsersInput) -> Result<RegisterUsersPayload> {
+        let session = &Session::of(context).afresh();
+        let users = input.users.into_iter().map(|user| NewUser { id: user.id.0, name: user.name, picture: user.avatar_url }).collect();
+        let registered = session.app.register_users(&session.viewer.administrator().top_level(session)?, users).await;
+        Ok(match or_refused(registered, session)? {
+            Ok(ids) => {
+                let mut users = Vec::with_capacity(ids.len());
+                for id in ids {
+                    users.push(User::of(session, load_view(session, &id).await?));
+                }
+                RegisterUsersPayload { users: Some(users), user_errors: vec![] }
+            }
+            Err(refused) => RegisterUsersPayload { user_errors: vec![refused.about(|_| Some("users"))], ..Default::default() },
+        })
+    }
+}
+
+fn user_and_conversation(session: &Arc<Session>, view: Arc<UserView>) -> (User, Option<Conversation>) {
+    (User::of(session, Arc::clone(&view)), Conversation::listed(session, view))
+}

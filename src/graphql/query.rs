@@ -1,0 +1,119 @@
+//! What a viewer can ask.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Enum, ID, Object, Result};
+use uuid::Uuid;
+
+use super::connection::{ConversationConnection, PageArguments, UserConnection, page_cost};
+use super::errors::TopLevel;
+use super::session::Session;
+use super::types::{CONVERSATION_PREFIX, ChatSection, Conversation, Message, Node, User, load_view};
+use crate::domain::ids::{ConversationId, MessageId, UserId};
+use crate::read_store::{ListOrder, UserView};
+
+/// The order of the conversation list. Blocked rows are last in both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub(super) enum ConversationOrder {
+    OldestFirst,
+    NewestFirst,
+}
+
+pub struct Query;
+
+#[Object]
+impl Query {
+    /// Who is signed in.
+    async fn me(&self, context: &Context<'_>) -> Result<User> {
+        let session = Session::of(context);
+        Ok(User::of(session, session.me().await?))
+    }
+
+    /// A user's profile; null where nobody has that id.
+    async fn user(&self, context: &Context<'_>, id: ID) -> Result<Option<User>> {
+        let session = Session::of(context);
+        Ok(find_user(session, &id).await?.map(|view| User::of(session, view)))
+    }
+
+    /// Everybody but the viewer, by name. `search`: a part of a name, without regard to case or accents.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn users(
+        &self,
+        context: &Context<'_>,
+        search: Option<String>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<UserConnection> {
+        let session = Session::of(context);
+        let slice = PageArguments { first, after, last, before }.slice()?;
+        let page = session.app.users(&session.viewer, search.as_deref(), slice).await.top_level(session)?;
+        Ok(UserConnection::of(session, page))
+    }
+
+    /// The viewer's conversation list.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn conversations(
+        &self,
+        context: &Context<'_>,
+        #[graphql(default_with = "ConversationOrder::OldestFirst")] order: ConversationOrder,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<ConversationConnection> {
+        let session = Session::of(context);
+        let slice = PageArguments { first, after, last, before }.slice()?;
+        let order = match order {
+            ConversationOrder::OldestFirst => ListOrder::OldestFirst,
+            ConversationOrder::NewestFirst => ListOrder::NewestFirst,
+        };
+        let page = session.app.conversations(&session.viewer, order, slice).await.top_level(session)?;
+        Ok(ConversationConnection::of(session, page))
+    }
+
+    /// The conversation with a user; null where there is none, or the viewer deleted it.
+    async fn conversation(&self, context: &Context<'_>, with: ID) -> Result<Option<Conversation>> {
+        let session = Session::of(context);
+        Ok(find_user(session, &with).await?.and_then(|view| Conversation::listed(session, view)))
+    }
+
+    /// The chat section as the back office designed it.
+    async fn chat_section(&self, context: &Context<'_>) -> Result<ChatSection> {
+        let session = Session::of(context);
+        Ok(session.app.chat_section().await.top_level(session)?.into())
+    }
+
+    /// A user, a conversation or a message by its id; null for an id that means nothing to the viewer.
+    async fn node(&self, context: &Context<'_>, id: ID) -> Result<Option<Node>> {
+        let session = Session::of(context);
+        if let Some(id) = id.strip_prefix(CONVERSATION_PREFIX) {
+            return Ok(find_conversation(session, id).await?.map(Node::Conversation));
+        }
+        if let Some(view) = find_user(session, &id).await? {
+            return Ok(Some(Node::User(User::of(session, view))));
+        }
+        Ok(find_message(session, &id).await?.map(Node::Message))
+    }
+}
+
+async fn find_user(session: &Session, id: &str) -> Result<Option<Arc<UserView>>> {
+    let Ok(id) = UserId::parse(id) else { return Ok(None) };
+    Ok(session.app.user(&session.viewer, &id).await.top_level(session)?.map(Arc::new))
+}
+
+async fn find_conversation(session: &Arc<Session>, id: &str) -> Result<Option<Conversation>> {
+    let Ok(id) = Uuid::try_parse(id) else { return Ok(None) };
+    let contact = session.app.contact_of(&session.viewer, ConversationId(id)).await.top_level(session)?;
+    let Some(contact) = contact else { return Ok(None) };
+    Ok(Conversation::listed(session, load_view(session, &contact).await?))
+}
+
+async fn find_message(session: &Arc<Session>, id: &str) -> Result<Option<Message>> {
+    let Ok(id) = MessageId::parse(id) else { return Ok(None) };
+    let found = session.app.message(&session.viewer, id).await.top_level(session)?;
+    let Some(found) = found else { return Ok(None) };
+    let contact = load_view(session, &found.contact).await?;
+    Ok(Some(Message::of(session, Some(contact), found.message)))
+}

@@ -1,0 +1,51 @@
+//! One request of one viewer: what its resolvers share.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Result};
+use tokio::sync::OnceCell;
+
+use super::errors::TopLevel;
+use super::loader::MessageLoader;
+use crate::app::App;
+use crate::app::access::Viewer;
+use crate::read_store::UserView;
+
+/// Made anew for every request, and for every item of a subscription.
+pub struct Session {
+    pub(super) app: App,
+    pub(super) viewer: Viewer,
+    /// Where the default image is (U3).
+    default_avatar: Arc<str>,
+    pub(super) messages: MessageLoader,
+    me: OnceCell<Arc<UserView>>,
+}
+
+impl Session {
+    #[must_use]
+    pub fn new(app: App, viewer: Viewer, default_avatar: Arc<str>) -> Arc<Self> {
+        Arc::new(Self { messages: MessageLoader::new(app.clone()), app, viewer, default_avatar, me: OnceCell::new() })
+    }
+
+    /// The same for another item of a subscription: nothing remembered.
+    pub(super) fn afresh(&self) -> Arc<Self> {
+        Self::new(self.app.clone(), self.viewer.clone(), Arc::clone(&self.default_avatar))
+    }
+
+    pub(super) fn of<'a>(context: &'a Context<'_>) -> &'a Arc<Self> {
+        context.data_unchecked()
+    }
+
+    pub(super) fn default_avatar(&self) -> &str {
+        &self.default_avatar
+    }
+
+    /// The viewer's own view, read once.
+    pub(super) async fn me(&self) -> Result<Arc<UserView>> {
+        let load = async {
+            let view = self.app.user(&self.viewer, self.viewer.id()).await.top_level(self)?;
+            Ok::<_, async_graphql::Error>(Arc::new(view.ok_or_else(|| super::errors::internal("a signed-in user has no profile"))?))
+        };
+        self.me.get_or_try_init(|| load).await.cloned()
+    }
+}

@@ -1,0 +1,130 @@
+//! What open clients are told.
+
+use std::sync::Arc;
+
+use async_graphql::{Context, Error, ID, Result, SimpleObject, Subscription, Union};
+use futures_util::{Stream, StreamExt as _};
+
+use super::errors::TopLevel;
+use super::session::Session;
+use super::types::{ChatSection, Conversation, Message, User, conversation_node_id, load_view};
+use crate::app::feed::Told;
+use crate::domain::ids::ConversationId;
+use crate::read_store::ItemChange;
+
+/// A message came, or was sent from another of the viewer's devices.
+#[derive(SimpleObject)]
+pub(super) struct MessageAdded {
+    message: Message,
+    conversation: Conversation,
+    cursor: String,
+}
+
+/// A row of the list changed otherwise than by a message alone. After an unblock or a reopening its
+/// history has more than before.
+#[derive(SimpleObject)]
+pub(super) struct ConversationChanged {
+    conversation: Conversation,
+    cursor: String,
+}
+
+/// The viewer deleted a conversation, here or on another device.
+#[derive(SimpleObject)]
+pub(super) struct ConversationRemoved {
+    conversation_id: ID,
+    contact: User,
+    cursor: String,
+}
+
+/// The back office changed the section.
+#[derive(SimpleObject)]
+pub(super) struct ChatSectionChanged {
+    chat_section: ChatSection,
+    cursor: String,
+}
+
+/// The profile of a contact or of the viewer changed, or whether the viewer blocks somebody who has
+/// no row in the list.
+#[derive(SimpleObject)]
+pub(super) struct ContactChanged {
+    contact: User,
+    cursor: String,
+}
+
+/// Everything missed has been told: from here on it is live.
+#[derive(SimpleObject)]
+pub(super) struct CaughtUp {
+    cursor: String,
+}
+
+/// Too much was missed, or the cursor is not valid any more: query afresh. What follows is live.
+#[derive(SimpleObject)]
+pub(super) struct ResetRequired {
+    cursor: String,
+}
+
+#[derive(Union)]
+pub(super) enum InboxEvent {
+    MessageAdded(MessageAdded),
+    ConversationChanged(ConversationChanged),
+    ConversationRemoved(ConversationRemoved),
+    ChatSectionChanged(ChatSectionChanged),
+    ContactChanged(ContactChanged),
+    CaughtUp(CaughtUp),
+    ResetRequired(ResetRequired),
+}
+
+pub struct Subscription;
+
+#[Subscription]
+impl Subscription {
+    /// What concerns the viewer. With the last cursor seen, everything since comes first; then
+    /// `CaughtUp`, then live.
+    async fn inbox(&self, context: &Context<'_>, after: Option<String>) -> impl Stream<Item = Result<InboxEvent>> + use<> {
+        let session = Arc::clone(Session::of(context));
+        let told = session.app.inbox(&session.viewer, after.as_deref());
+        told.filter_map(move |told| {
+            let session = session.afresh();
+            async move {
+                match told.top_level(&session) {
+                    Ok(told) => event(&session, told).await.transpose(),
+                    Err(error) => Some(Err(error)),
+                }
+            }
+        })
+    }
+}
+
+/// What is told, as it is now. None where it is so no more: another event that says so follows.
+async fn event(session: &Arc<Session>, told: Told) -> Result<Option<InboxEvent>, Error> {
+    let cursor = session.app.inbox_cursor(&session.viewer, told.position());
+    let change = match told {
+        Told::CaughtUp(_) => return Ok(Some(InboxEvent::CaughtUp(CaughtUp { cursor }))),
+        Told::ResetRequired(_) => return Ok(Some(InboxEvent::ResetRequired(ResetRequired { cursor }))),
+        Told::Item(item) => item.change,
+    };
+    Ok(match change {
+        ItemChange::MessageAdded { contact, message } => {
+            let view = load_view(session, &contact).await?;
+            let message = Message::of(session, Some(Arc::clone(&view)), *message);
+            Conversation::listed(session, view).map(|conversation| InboxEvent::MessageAdded(MessageAdded { message, conversation, cursor }))
+        }
+        ItemChange::ConversationChanged { contact } => {
+            let conversation = Conversation::listed(session, load_view(session, &contact).await?);
+            conversation.map(|conversation| InboxEvent::ConversationChanged(ConversationChanged { conversation, cursor }))
+        }
+        ItemChange::ConversationRemoved { contact } => {
+            let conversation_id = conversation_node_id(ConversationId::between(session.viewer.id(), &contact)).into();
+            let contact = User::of(session, load_view(session, &contact).await?);
+            Some(InboxEvent::ConversationRemoved(ConversationRemoved { conversation_id, contact, cursor }))
+        }
+        ItemChange::ContactChanged { user } => {
+            let contact = User::of(session, load_view(session, &user).await?);
+            Some(InboxEvent::ContactChanged(ContactChanged { contact, cursor }))
+        }
+        ItemChange::SectionChanged => {
+            let chat_section = session.app.chat_section().await.top_level(session)?.into();
+            Some(InboxEvent::ChatSectionChanged(ChatSectionChanged { chat_section, cursor }))
+        }
+    })
+}

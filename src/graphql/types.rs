@@ -1,0 +1,337 @@
+//! The contract's objects. Each holds rows that were read for its viewer and nothing else's.
+
+use std::sync::Arc;
+
+use async_graphql::{Enum, ID, InputValueError, InputValueResult, Interface, Object, Result, Scalar, ScalarType, SimpleObject, Value};
+use jiff::Timestamp as Instant;
+
+use super::connection::{MessageConnection, PageArguments, message_run, page_cost};
+use super::cursors::MessageNumber;
+use super::errors::{TopLevel, internal};
+use super::session::Session;
+use crate::domain::conversation::Side;
+use crate::domain::event::Timestamp;
+use crate::domain::ids::{ConversationId, UserId};
+use crate::domain::section;
+use crate::projections::messages::MessageRow;
+use crate::read_store::{Run, UserView};
+
+/// A count as GraphQL's `Int`.
+pub(super) fn int(count: u64) -> i32 {
+    i32::try_from(count).unwrap_or(i32::MAX)
+}
+
+/// An instant in UTC, as RFC 3339 with microseconds: `2026-01-31T12:34:56.123456Z`.
+pub(super) struct DateTime(Timestamp);
+
+#[Scalar(specified_by_url = "https://scalars.graphql.org/andimarek/date-time")]
+impl ScalarType for DateTime {
+    fn parse(value: Value) -> InputValueResult<Self> {
+        match &value {
+            Value::String(text) => Ok(Self(Timestamp(text.parse::<Instant>().map_err(InputValueError::custom)?.as_microsecond()))),
+            _ => Err(InputValueError::expected_type(value)),
+        }
+    }
+
+    fn to_value(&self) -> Value {
+        Value::String(rfc3339(self.0))
+    }
+}
+
+/// RFC 3339 with microseconds.
+fn rfc3339(at: Timestamp) -> String {
+    Instant::from_microsecond(at.0).map_or_else(|_| String::new(), |at| format!("{at:.6}"))
+}
+
+/// Anything with an id of its own.
+#[derive(Interface)]
+#[graphql(field(name = "id", ty = "ID"))]
+pub(super) enum Node {
+    User(User),
+    Conversation(Conversation),
+    Message(Message),
+}
+
+/// A registered user, as the viewer sees them.
+#[derive(Clone)]
+pub(super) struct User {
+    session: Arc<Session>,
+    view: Arc<UserView>,
+}
+
+impl User {
+    pub(super) fn of(session: &Arc<Session>, view: Arc<UserView>) -> Self {
+        Self { session: Arc::clone(session), view }
+    }
+
+    fn is_viewer(&self) -> bool {
+        self.view.user.id == *self.session.viewer.id()
+    }
+}
+
+#[Object]
+impl User {
+    /// The `sub` of the user's token.
+    async fn id(&self) -> ID {
+        self.view.user.id.as_str().into()
+    }
+
+    async fn name(&self) -> &str {
+        self.view.user.user.profile.name.as_str()
+    }
+
+    /// The user's picture, or the service's default image.
+    async fn avatar_url(&self) -> &str {
+        self.view.user.user.profile.picture.as_ref().map_or(self.session.default_avatar(), |picture| picture.as_str())
+    }
+
+    /// Whether other users may write to them first.
+    async fn contactable(&self) -> bool {
+        self.view.user.user.contactable
+    }
+
+    /// Whether the viewer may write to them: whether to show the 'send a message' button.
+    async fn can_message(&self) -> bool {
+        !self.is_viewer() && side(&self.view).can_message(self.view.user.user.contactable)
+    }
+
+    /// Whether the viewer blocks them.
+    async fn blocked(&self) -> bool {
+        side(&self.view).is_blocking()
+    }
+
+    /// The conversation in the viewer's list, if it stands there.
+    async fn conversation(&self) -> Option<Conversation> {
+        Conversation::listed(&self.session, Arc::clone(&self.view))
+    }
+}
+
+fn side(view: &UserView) -> Side {
+    view.conversation.as_ref().map(|row| row.side).unwrap_or_default()
+}
+
+/// What the viewer can do with a row of the list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub(super) enum ConversationAction {
+    Block,
+    Unblock,
+    MarkAsRead,
+    Delete,
+}
+
+/// A conversation, as the viewer has it.
+#[derive(Clone)]
+pub(super) struct Conversation {
+    session: Arc<Session>,
+    view: Arc<UserView>,
+}
+
+impl Conversation {
+    /// The conversation of the viewer's list; none where it does not stand there.
+    pub(super) fn listed(session: &Arc<Session>, view: Arc<UserView>) -> Option<Self> {
+        side(&view).is_listed().then(|| Self { session: Arc::clone(session), view })
+    }
+
+    /// The conversation of the viewer's list, or an empty one that can be written into (D2).
+    pub(super) fn listed_or_empty(session: &Arc<Session>, view: Arc<UserView>) -> Self {
+        Self { session: Arc::clone(session), view }
+    }
+
+    pub(super) fn key(&self) -> ConversationId {
+        ConversationId::between(self.session.viewer.id(), &self.view.user.id)
+    }
+
+    pub(super) fn is_blocked(&self) -> bool {
+        side(&self.view).is_blocking()
+    }
+
+    pub(super) fn last_at(&self) -> Option<Timestamp> {
+        self.view.conversation.as_ref().filter(|row| row.side.is_listed())?.last_at
+    }
+
+    /// How many messages the viewer may see.
+    fn visible(&self) -> u64 {
+        let side = side(&self.view);
+        if side.is_listed() { side.last_visible() } else { 0 }
+    }
+}
+
+/// A conversation's global id: no user id has a `/`, so neither can be taken for the other.
+pub(super) fn conversation_node_id(id: ConversationId) -> String {
+    format!("{CONVERSATION_PREFIX}{id}")
+}
+
+pub(super) const CONVERSATION_PREFIX: &str = "conversation/";
+
+#[Object]
+impl Conversation {
+    async fn id(&self) -> ID {
+        conversation_node_id(self.key()).into()
+    }
+
+    /// The other user.
+    async fn contact(&self) -> User {
+        User::of(&self.session, Arc::clone(&self.view))
+    }
+
+    /// Whether the viewer blocks the contact: the row is greyed and last in the list.
+    async fn blocked(&self) -> bool {
+        self.is_blocked()
+    }
+
+    /// The badge: messages of the contact that the viewer may see and has not read.
+    async fn unread_count(&self) -> i32 {
+        let side = side(&self.view);
+        int(if side.is_listed() { side.unread() } else { 0 })
+    }
+
+    /// The last message that the viewer may see.
+    async fn last_message(&self) -> Option<Message> {
+        let row = self.view.last_message.clone()?;
+        Some(Message { session: Arc::clone(&self.session), contact: Some(Arc::clone(&self.view)), row })
+    }
+
+    async fn last_message_at(&self) -> Option<DateTime> {
+        self.last_at().map(DateTime)
+    }
+
+    /// What the viewer can do with this row now.
+    async fn actions(&self) -> Vec<ConversationAction> {
+        let side = side(&self.view);
+        let block = if side.is_blocking() { ConversationAction::Unblock } else { ConversationAction::Block };
+        let read = (side.is_listed() && self.view.shows_badge && side.unread() > 0).then_some(ConversationAction::MarkAsRead);
+        let delete = side.is_listed().then_some(ConversationAction::Delete);
+        [Some(block), read, delete].into_iter().flatten().collect()
+    }
+
+    /// The messages that the viewer may see, the oldest first: `last: 50` is the newest page.
+    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
+    async fn messages(&self, first: Option<i32>, after: Option<String>, last: Option<i32>, before: Option<String>) -> Result<MessageConnection> {
+        let slice = PageArguments { first, after, last, before }.slice::<MessageNumber>()?;
+        let visible = self.visible();
+        let run = message_run(&slice, visible);
+        let (from, to) = (*run.start(), *run.end());
+        let rows =
+            if run.is_empty() { vec![] } else { self.session.messages.load(Run { conversation: self.key(), from, to }).await.top_level(&self.session)? };
+        let message = |row| Message { session: Arc::clone(&self.session), contact: Some(Arc::clone(&self.view)), row };
+        Ok(MessageConnection::of(rows.into_iter().map(message).collect(), from, visible))
+    }
+}
+
+/// A message that the viewer may see.
+#[derive(Clone)]
+pub(super) struct Message {
+    session: Arc<Session>,
+    /// The other user, where they were read with the message.
+    contact: Option<Arc<UserView>>,
+    row: MessageRow,
+}
+
+impl Message {
+    pub(super) fn of(session: &Arc<Session>, contact: Option<Arc<UserView>>, row: MessageRow) -> Self {
+        Self { session: Arc::clone(session), contact, row }
+    }
+}
+
+#[Object]
+impl Message {
+    /// The UUID that its sender chose, or that the service made.
+    async fn id(&self) -> ID {
+        self.row.id.to_string().into()
+    }
+
+    async fn sender(&self) -> Result<User> {
+        let view = match &self.contact {
+            _ if self.row.sender == *self.session.viewer.id() => self.session.me().await?,
+            Some(contact) => Arc::clone(contact),
+            None => load_view(&self.session, &self.row.sender).await?,
+        };
+        Ok(User::of(&self.session, view))
+    }
+
+    async fn text(&self) -> &str {
+        self.row.text.as_str()
+    }
+
+    /// Never changes, nor does the order of messages.
+    async fn sent_at(&self) -> DateTime {
+        DateTime(self.row.sent_at)
+    }
+
+    /// Whether the viewer sent it.
+    async fn mine(&self) -> bool {
+        self.row.sender == *self.session.viewer.id()
+    }
+}
+
+/// A registered user's view.
+pub(super) async fn load_view(session: &Session, id: &UserId) -> Result<Arc<UserView>> {
+    let view = session.app.user(&session.viewer, id).await.top_level(session)?;
+    view.map(Arc::new).ok_or_else(|| internal("a user of a conversation has no profile"))
+}
+
+/// The shape of the other user's photo in a conversation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub(super) enum PhotoShape {
+    Square,
+    Round,
+    None,
+}
+
+/// The shape of a message's bubble.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub(super) enum BubbleShape {
+    Square,
+}
+
+/// How the conversation list looks.
+#[derive(SimpleObject)]
+pub(super) struct ListTemplate {
+    /// 1, 2 or 3.
+    number: i32,
+    shows_avatar: bool,
+    shows_unread_badge: bool,
+}
+
+/// How a conversation looks.
+#[derive(SimpleObject)]
+pub(super) struct DetailTemplate {
+    /// 1, 2 or 3.
+    number: i32,
+    photo: PhotoShape,
+    bubble: BubbleShape,
+}
+
+/// The chat section as the back office designed it.
+pub(super) struct ChatSection {
+    section: section::ChatSection,
+}
+
+impl From<section::ChatSection> for ChatSection {
+    fn from(section: section::ChatSection) -> Self {
+        Self { section }
+    }
+}
+
+#[Object]
+impl ChatSection {
+    /// The header's title.
+    async fn title(&self) -> &str {
+        self.section.title.as_str()
+    }
+
+    async fn list_template(&self) -> ListTemplate {
+        let template = self.section.list_template;
+        ListTemplate { number: template.number().into(), shows_avatar: template.shows_avatar(), shows_unread_badge: template.shows_unread_badge() }
+    }
+
+    async fn detail_template(&self) -> DetailTemplate {
+        let template = self.section.detail_template;
+        let photo = match template {
+            section::DetailTemplate::One => PhotoShape::Square,
+            section::DetailTemplate::Two => PhotoShape::Round,
+            section::DetailTemplate::Three => PhotoShape::None,
+        };
+        DetailTemplate { number: template.number().into(), photo, bubble: BubbleShape::Square }
+    }
+}

@@ -1,0 +1,331 @@
+//! The `graphql-transport-ws` protocol (<https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>):
+//! every operation over one socket. A socket ends with the token that opened it.
+
+use std::borrow::Cow;
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::response::Response;
+use futures_util::stream::SplitSink;
+use futures_util::{SinkExt as _, Stream, StreamExt as _, pin_mut};
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep_until, timeout};
+
+use super::graphql_http::{Body, Parameters, SignInRefusal, is_request_error, sign_in_as};
+use super::{MAX_BODY_BYTES, Service};
+use crate::app::access::Viewer;
+use crate::domain::event::Timestamp;
+use crate::graphql::{self, Code, Session};
+
+const PROTOCOL: &str = "graphql-transport-ws";
+/// How long a client may take to introduce itself.
+const INIT_PATIENCE: Duration = Duration::from_secs(5);
+/// How often a silent client is asked for a sign of life, and how long it may stay silent.
+const PING_EVERY: Duration = Duration::from_secs(20);
+const SILENCE: Duration = Duration::from_mins(1);
+/// How long a client may take to read what it is sent.
+const SEND_PATIENCE: Duration = Duration::from_secs(30);
+/// Responses that wait for the client to read; then its operations wait.
+const WAITING: usize = 32;
+/// The instant of a token without an end: a year from now will do.
+const FAR: Duration = Duration::from_hours(365 * 24);
+
+/// Why a socket is closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Close {
+    Normal,
+    GoingAway,
+    BadRequest(&'static str),
+    Unauthorized,
+    Forbidden(&'static str),
+    SubprotocolNotAcceptable,
+    InitialisationTimeout,
+    SubscriberExists,
+    TooManyInitialisations,
+    Unavailable,
+}
+
+impl Close {
+    fn frame(self) -> CloseFrame {
+        let (code, reason) = match self {
+            Self::Normal => (1000, "Normal closure"),
+            Self::GoingAway => (1001, "Going away"),
+            Self::BadRequest(why) => (4400, why),
+            Self::Unauthorized => (4401, "Unauthorized"),
+            Self::Forbidden(why) => (4403, why),
+            Self::SubprotocolNotAcceptable => (4406, "Subprotocol not acceptable"),
+            Self::InitialisationTimeout => (4408, "Connection initialisation timeout"),
+            Self::SubscriberExists => (4409, "Subscriber already exists"),
+            Self::TooManyInitialisations => (4429, "Too many initialisation requests"),
+            Self::Unavailable => (4500, "The service cannot do this now"),
+        };
+        CloseFrame { code, reason: Utf8Bytes::from_static(reason) }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum FromClient {
+    ConnectionInit {
+        #[serde(default)]
+        payload: Option<serde_json::Map<String, serde_json::Value>>,
+    },
+    Ping {
+        #[serde(default)]
+        #[expect(dead_code, reason = "an object when given, and not looked at")]
+        payload: Option<serde_json::Map<String, serde_json::Value>>,
+    },
+    Pong {
+        #[serde(default)]
+        #[expect(dead_code, reason = "an object when given, and not looked at")]
+        payload: Option<serde_json::Map<String, serde_json::Value>>,
+    },
+    Subscribe {
+        id: String,
+        payload: Parameters,
+    },
+    Complete {
+        id: String,
+    },
+}
+
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+enum ToClient<'a> {
+    ConnectionAck,
+    Pong,
+    Next { id: &'a str, payload: Body<'a> },
+    Error { id: &'a str, payload: &'a [async_graphql::ServerError] },
+    Complete { id: &'a str },
+}
+
+impl ToClient<'_> {
+    fn message(&self) -> Message {
+        Message::Text(serde_json::to_string(self).expect("a message is always JSON").into())
+    }
+}
+
+/// What an operation has for the socket.
+struct Outgoing {
+    id: Arc<str>,
+    /// Which operation of the socket it is: an id may be used again.
+    serial: u64,
+    message: Message,
+    /// The operation is over.
+    last: bool,
+}
+
+pub(super) fn upgrade(service: Service, upgrade: WebSocketUpgrade) -> Response {
+    upgrade.protocols([PROTOCOL]).max_message_size(MAX_BODY_BYTES).max_frame_size(MAX_BODY_BYTES).on_upgrade(move |socket| async move {
+        let Some(_held_open) = service.0.open.upgrade() else { return };
+        let speaks = socket.protocol().is_some_and(|protocol| protocol.as_bytes() == PROTOCOL.as_bytes());
+        let (sink, stream) = socket.split();
+        let mut connection = Connection::new(service, sink);
+        let close = if speaks { connection.run(stream).await } else { Some(Close::SubprotocolNotAcceptable) };
+        connection.end(close).await;
+    })
+}
+
+struct Connection {
+    service: Service,
+    sink: SplitSink<WebSocket, Message>,
+    viewer: Option<Viewer>,
+    initialising: bool,
+    /// When the client must have introduced itself; then, when its token ends.
+    deadline: Instant,
+    /// What runs, by id, each with its serial.
+    operations: HashMap<Arc<str>, (u64, JoinHandle<()>)>,
+    started: u64,
+    outgoing: mpsc::Sender<Outgoing>,
+    responses: mpsc::Receiver<Outgoing>,
+}
+
+impl Connection {
+    fn new(service: Service, sink: SplitSink<WebSocket, Message>) -> Self {
+        let (outgoing, responses) = mpsc::channel(WAITING);
+        Self {
+            service,
+            sink,
+            viewer: None,
+            initialising: false,
+            deadline: Instant::now() + INIT_PATIENCE,
+            operations: HashMap::new(),
+            started: 0,
+            outgoing,
+            responses,
+        }
+    }
+
+    /// Until the socket is to be closed; none where it is already.
+    async fn run(&mut self, stream: impl Stream<Item = Result<Message, axum::Error>>) -> Option<Close> {
+        pin_mut!(stream);
+        let mut stopping = self.service.0.stopping.clone();
+        let mut heard = Instant::now();
+        let mut ping_at = heard + PING_EVERY;
+        loop {
+            let step = tokio::select! {
+                () = told_to_stop(&mut stopping) => Err(Some(Close::GoingAway)),
+                () = sleep_until(self.deadline) => Err(Some(if self.viewer.is_some() { Close::Forbidden("The token has expired") } else { Close::InitialisationTimeout })),
+                () = sleep_until(ping_at) => {
+                    ping_at = Instant::now() + PING_EVERY;
+                    if heard.elapsed() > SILENCE { Err(None) } else { self.send(Message::Ping(axum::body::Bytes::new())).await }
+                }
+                Some(outgoing) = self.responses.recv() => self.forward(outgoing).await,
+                received = stream.next() => {
+                    heard = Instant::now();
+                    match received {
+                        Some(Ok(Message::Text(text))) => self.receive(&text).await,
+                        Some(Ok(Message::Binary(_))) => Err(Some(Close::BadRequest("Binary messages are not understood"))),
+                        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
+                        Some(Ok(Message::Close(_)) | Err(_)) | None => Err(None),
+                    }
+                }
+            };
+            if let Err(close) = step {
+                return close;
+            }
+        }
+    }
+
+    /// Stops every operation and closes the socket.
+    async fn end(mut self, close: Option<Close>) {
+        for (_, operation) in self.operations.values() {
+            operation.abort();
+        }
+        if let Some(close) = close {
+            if close != Close::Normal {
+                tracing::info!(code = close.frame().code, "a socket was closed");
+            }
+            let _peer_gone = self.send(Message::Close(Some(close.frame()))).await;
+        }
+        let _peer_gone = timeout(SEND_PATIENCE, self.sink.close()).await;
+    }
+
+    async fn send(&mut self, message: Message) -> Result<(), Option<Close>> {
+        match timeout(SEND_PATIENCE, self.sink.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(_)) | Err(_) => Err(None),
+        }
+    }
+
+    /// Passes a response on, unless its operation was completed by the client meanwhile.
+    async fn forward(&mut self, outgoing: Outgoing) -> Result<(), Option<Close>> {
+        if self.operations.get(&outgoing.id).is_none_or(|(serial, _)| *serial != outgoing.serial) {
+            return Ok(());
+        }
+        if outgoing.last {
+            self.operations.remove(&outgoing.id);
+        }
+        self.send(outgoing.message).await
+    }
+
+    async fn receive(&mut self, text: &str) -> Result<(), Option<Close>> {
+        match serde_json::from_str(text) {
+            Ok(FromClient::ConnectionInit { payload }) => self.initialise(payload.unwrap_or_default()).await,
+            Ok(FromClient::Ping { .. }) => self.send(ToClient::Pong.message()).await,
+            Ok(FromClient::Pong { .. }) => Ok(()),
+            Ok(FromClient::Subscribe { id, payload }) => self.subscribe(id.into(), payload),
+            Ok(FromClient::Complete { id }) => {
+                if let Some((_, operation)) = self.operations.remove(id.as_str()) {
+                    operation.abort();
+                }
+                Ok(())
+            }
+            Err(_) => Err(Some(Close::BadRequest("The message is not of this protocol"))),
+        }
+    }
+
+    async fn initialise(&mut self, payload: serde_json::Map<String, serde_json::Value>) -> Result<(), Option<Close>> {
+        if std::mem::replace(&mut self.initialising, true) {
+            return Err(Some(Close::TooManyInitialisations));
+        }
+        let token = token(&payload).ok_or(Some(Close::Forbidden("Forbidden: connection_init has no token")))?;
+        let identity = self.service.0.verifier.verify(&token).map_err(|_| Some(Close::Forbidden("Forbidden: the token is not accepted")))?;
+        let app = self.service.0.app.clone();
+        let (viewer, identity) = sign_in_as(&self.service, identity, app.new_id()).await.map_err(|refusal| {
+            Some(match refusal {
+                SignInRefusal::Unauthenticated(_) => Close::Forbidden("Forbidden"),
+                SignInRefusal::PlanIsFull(_) => Close::Forbidden("Forbidden: the community has reached the limit of its plan"),
+                SignInRefusal::Unavailable => Close::Unavailable,
+            })
+        })?;
+        self.deadline = Instant::now() + identity.expires.map_or(FAR, |expires| until(expires, app.now()));
+        self.viewer = Some(viewer);
+        self.send(ToClient::ConnectionAck.message()).await
+    }
+
+    fn subscribe(&mut self, id: Arc<str>, parameters: Parameters) -> Result<(), Option<Close>> {
+        let viewer = self.viewer.as_ref().ok_or(Some(Close::Unauthorized))?;
+        if self.operations.contains_key(&id) {
+            return Err(Some(Close::SubscriberExists));
+        }
+        let viewer = viewer.in_request(self.service.0.app.new_id());
+        self.started += 1;
+        let channel = Channel { id: Arc::clone(&id), serial: self.started, outgoing: self.outgoing.clone() };
+        let operation = tokio::spawn(operate(self.service.clone(), viewer, parameters, channel));
+        self.operations.insert(id, (self.started, operation));
+        Ok(())
+    }
+}
+
+/// One operation's way to its socket.
+struct Channel {
+    id: Arc<str>,
+    serial: u64,
+    outgoing: mpsc::Sender<Outgoing>,
+}
+
+impl Channel {
+    async fn send(&self, message: ToClient<'_>, last: bool) {
+        let outgoing = Outgoing { id: Arc::clone(&self.id), serial: self.serial, message: message.message(), last };
+        let _socket_gone = self.outgoing.send(outgoing).await;
+    }
+
+    async fn error(&self, errors: &[async_graphql::ServerError]) {
+        self.send(ToClient::Error { id: &self.id, payload: errors }, true).await;
+    }
+}
+
+/// Executes one operation and hands its responses to the socket. A panic of a resolver ends the
+/// operation with a masked error.
+async fn operate(service: Service, viewer: Viewer, parameters: Parameters, channel: Channel) {
+    let request = match graphql::parse(parameters.into_request()) {
+        Ok(request) => request,
+        Err(response) => return channel.error(&response.errors).await,
+    };
+    let id = viewer.request();
+    let session = Session::new(service.0.app.clone(), viewer, Arc::clone(&service.0.default_avatar));
+    let responses = AssertUnwindSafe(graphql::execute_stream(&service.0.schema, request.data(session))).catch_unwind();
+    pin_mut!(responses);
+    while let Some(response) = responses.next().await {
+        let Ok(response) = response else {
+            tracing::error!(request = %id, "an operation panicked");
+            return channel.error(&Code::Internal.response("something went wrong in the service").errors).await;
+        };
+        if is_request_error(&response) {
+            return channel.error(&response.errors).await;
+        }
+        channel.send(ToClient::Next { id: &channel.id, payload: Body::of(&response) }, false).await;
+    }
+    channel.send(ToClient::Complete { id: &channel.id }, true).await;
+}
+
+/// The token of a `connection_init` payload, with or without `Bearer`.
+fn token(payload: &serde_json::Map<String, serde_json::Value>) -> Option<Cow<'_, str>> {
+    let value = ["authorization", "Authorization", "token"].iter().find_map(|name| payload.get(*name)?.as_str())?;
+    Some(super::authentication::bearer(value).unwrap_or(value).into())
+}
+
+async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
+    let _sender_gone_means_stop = stopping.wait_for(|stop| *stop).await;
+}
+
+/// How long until an instant.
+fn until(instant: Timestamp, now: Timestamp) -> Duration {
+    Duration::from_micros(u64::try_from(instant.0.saturating_sub(now.0)).unwrap_or(0)).min(FAR)
+}

@@ -1,0 +1,111 @@
+//! The conversation list (L): a row a user and contact, with the window and the badge of that user's
+//! side. Also what decisions are made from, and what an open client is told.
+
+use super::{Projection, Shape};
+use crate::domain::conversation::{ConversationEvent, Side};
+use crate::domain::event::{Event, Position, RecordedEvent, Stream, Timestamp};
+use crate::domain::ids::{ConversationId, UserId};
+
+pub struct Conversations;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConversationRow {
+    pub owner: UserId,
+    pub contact: UserId,
+    pub conversation: ConversationId,
+    /// The version of the conversation's stream that the row has reached.
+    pub version: u64,
+    pub side: Side,
+    /// When the last message was sent that the owner may see (L1). It stands still during a block (B2).
+    pub last_at: Option<Timestamp>,
+    /// When the last message was sent, withheld or not: `last_at` after an unblock (B3).
+    pub latest_at: Option<Timestamp>,
+    /// The last event that the owner could notice.
+    pub changed: Position,
+    /// The last of them that was no message: reading, blocking, unblocking, reopening.
+    pub reshaped: Position,
+    /// The last deletion by the owner.
+    pub removed: Position,
+}
+
+/// What an event of a conversation means to one of its users.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InboxChange {
+    MessageAdded,
+    ConversationChanged,
+    ConversationRemoved,
+    /// The owner blocked or unblocked somebody who has no row in their list.
+    ContactChanged,
+}
+
+impl InboxChange {
+    /// None where the owner must not, or need not, learn of it: what is withheld (S4), and what the
+    /// contact does for themselves (B6). `side` is the owner's after the event.
+    #[must_use]
+    pub fn of(owner: &UserId, side: &Side, event: &ConversationEvent) -> Option<Self> {
+        let own = event.actor_and_contact().0 == owner;
+        match event {
+            ConversationEvent::MessageSent(_) => (own || !side.is_blocking()).then_some(Self::MessageAdded),
+            _ if !own => None,
+            ConversationEvent::MessagesRead { .. } | ConversationEvent::ConversationReopened { .. } => Some(Self::ConversationChanged),
+            ConversationEvent::ConversationDeleted { .. } => Some(Self::ConversationRemoved),
+            ConversationEvent::UserBlocked { .. } | ConversationEvent::UserUnblocked { .. } => {
+                Some(if side.is_listed() { Self::ConversationChanged } else { Self::ContactChanged })
+            }
+        }
+    }
+}
+
+impl Projection for Conversations {
+    type Key = (UserId, UserId);
+    type Row = ConversationRow;
+
+    const SHAPE: Shape = Shape { name: "conversations", version: 1, sql: include_str!("../../projections/conversations.sql") };
+
+    /// Both rows, whoever acted: each knows the version of the stream.
+    fn touched(recorded: &RecordedEvent) -> Vec<Self::Key> {
+        let Event::Conversation(event) = &recorded.event else { return vec![] };
+        let (actor, contact) = event.actor_and_contact();
+        vec![(actor.clone(), contact.clone()), (contact.clone(), actor.clone())]
+    }
+
+    fn evolve((owner, contact): &Self::Key, row: Option<ConversationRow>, recorded: &RecordedEvent) -> Option<ConversationRow> {
+        let (Event::Conversation(event), Stream::Conversation(conversation)) = (&recorded.event, &recorded.stream) else {
+            return row;
+        };
+        let mut row = row.unwrap_or_else(|| ConversationRow::new(owner, contact, *conversation));
+        row.side.evolve(owner, event);
+        row.version = recorded.version;
+        if matches!(event, ConversationEvent::MessageSent(_)) {
+            row.latest_at = Some(recorded.at);
+        }
+        if !row.side.is_blocking() {
+            row.last_at = row.latest_at;
+        }
+        match InboxChange::of(owner, &row.side, event) {
+            None => return Some(row),
+            Some(InboxChange::MessageAdded) => {}
+            Some(InboxChange::ConversationChanged | InboxChange::ContactChanged) => row.reshaped = recorded.position,
+            Some(InboxChange::ConversationRemoved) => row.removed = recorded.position,
+        }
+        row.changed = recorded.position;
+        Some(row)
+    }
+}
+
+impl ConversationRow {
+    fn new(owner: &UserId, contact: &UserId, conversation: ConversationId) -> Self {
+        Self {
+            owner: owner.clone(),
+            contact: contact.clone(),
+            conversation,
+            version: 0,
+            side: Side::default(),
+            last_at: None,
+            latest_at: None,
+            changed: Position(0),
+            reshaped: Position(0),
+            removed: Position(0),
+        }
+    }
+}

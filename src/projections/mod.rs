@@ -1,0 +1,42 @@
+//! What it looks like: one fold a file, `evolve(row or none, event) -> row`. Pure: never reads a clock
+//! or a socket. The same folds serve live work, rebuilds and replay.
+//!
+//! A fold's table is in `projections/<name>.sql`. It is disposable: a change of the fold or of its
+//! SQL means a rebuild from the log.
+
+pub mod conversations;
+pub mod messages;
+pub mod section;
+pub mod users;
+
+use std::fmt::Debug;
+use std::hash::Hash;
+
+use crate::domain::event::RecordedEvent;
+
+/// A fold over the log, a row a key.
+pub trait Projection {
+    type Key: Clone + Debug + Eq + Hash + Send + 'static;
+    type Row: Clone + Debug + PartialEq + Send + 'static;
+
+    /// What identifies the shape of its rows.
+    const SHAPE: Shape;
+
+    /// The rows that an event changes.
+    fn touched(event: &RecordedEvent) -> Vec<Self::Key>;
+
+    /// The row after the event. Only called with a key that the event touches.
+    fn evolve(key: &Self::Key, row: Option<Self::Row>, event: &RecordedEvent) -> Option<Self::Row>;
+}
+
+/// A projection's name, version and table. Stored beside its checkpoint: other than the code's, it is rebuilt.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub name: &'static str,
+    /// Raised when the fold means something else with the same table.
+    pub version: u32,
+    pub sql: &'static str,
+}
+
+/// Every projection of the service.
+pub const ALL: [Shape; 4] = [users::Users::SHAPE, conversations::Conversations::SHAPE, messages::Messages::SHAPE, section::Section::SHAPE];

@@ -1,0 +1,204 @@
+//! The SQL that every read store shares. Parameters are `$1, $2…`, first appearing in order.
+
+/// Columns of a user, a conversation row and a message, in the order that [`super::sqlite`] reads them.
+macro_rules! user_columns {
+    () => {
+        "u.id, u.name, u.picture, u.contactable, u.member, u.version, u.sort_key, u.search_name, u.changed"
+    };
+}
+macro_rules! conversation_columns {
+    () => {
+        "c.owner, c.contact, c.conversation, c.version, c.sent, c.received, c.read, c.blocked_at, c.listing, c.last_at, c.latest_at, c.changed, c.reshaped, c.removed"
+    };
+}
+macro_rules! message_columns {
+    () => {
+        "m.conversation, m.number, m.sender_number, m.id, m.sender, m.text, m.sent_at, m.position"
+    };
+}
+/// The number of the last message that the row's owner may see.
+macro_rules! last_visible {
+    () => {
+        "c.sent + coalesce(c.blocked_at, c.received)"
+    };
+}
+macro_rules! view_columns {
+    () => {
+        concat!(user_columns!(), ", ", conversation_columns!(), ", ", message_columns!(), ", coalesce((select list_template from section), 1)")
+    };
+}
+macro_rules! last_message {
+    () => {
+        concat!("left join messages m on m.conversation = c.conversation and m.number = ", last_visible!(), " and c.listing = 'listed'")
+    };
+}
+
+pub(super) const COLUMNS_OF_USER: usize = 9;
+pub(super) const COLUMNS_OF_CONVERSATION: usize = 14;
+pub(super) const COLUMNS_OF_MESSAGE: usize = 8;
+
+pub(super) const USER: &str = concat!("select ", user_columns!(), " from users u where u.id = $1");
+
+pub(super) const USER_CHANGED: &str = "select changed from users where id = $1";
+
+pub(super) const CONVERSATION: &str = concat!("select ", conversation_columns!(), " from conversations c where c.owner = $1 and c.contact = $2");
+
+pub(super) const SECTION: &str = "select title, list_template, detail_template, version, changed from section";
+
+/// A user as a viewer sees them.
+pub(super) const VIEW: &str = concat!(
+    "select ",
+    view_columns!(),
+    "
+    from users u left join conversations c on c.owner = $1 and c.contact = u.id ",
+    last_message!(),
+    "
+    where u.id = $2"
+);
+
+macro_rules! listed {
+    ($order:literal) => {
+        concat!(
+            "select ",
+            view_columns!(),
+            "
+            from conversations c join users u on u.id = c.contact ",
+            last_message!(),
+            "
+            where c.owner = $1 and c.listing = 'listed' and c.blocked = $2
+              and (c.last_at, c.conversation) > ($3, $4) and (c.last_at, c.conversation) < ($5, $6)
+            order by c.last_at ",
+            $order,
+            ", c.conversation ",
+            $order,
+            " limit $7"
+        )
+    };
+}
+/// A viewer's list between two places, the blocked and the others apart.
+pub(super) const LISTED_OLDEST_FIRST: &str = listed!("asc");
+pub(super) const LISTED_NEWEST_FIRST: &str = listed!("desc");
+
+pub(super) const TOTALS: &str = "
+    select count(*), coalesce(sum(coalesce(c.blocked_at, c.received) - c.read), 0)
+    from conversations c where c.owner = $1 and c.listing = 'listed'";
+
+macro_rules! directory {
+    ($beyond:literal, $within:literal, $order:literal) => {
+        concat!(
+            "select ",
+            view_columns!(),
+            "
+            from users u left join conversations c on c.owner = $1 and c.contact = u.id ",
+            last_message!(),
+            "
+            where u.id <> $1 and u.search_name like $2 escape '!'
+              and ($3 is null or (u.sort_key, u.id) ",
+            $beyond,
+            " ($3, $4))
+              and ($5 is null or (u.sort_key, u.id) ",
+            $within,
+            " ($5, $6))
+            order by u.sort_key ",
+            $order,
+            ", u.id ",
+            $order,
+            " limit $7"
+        )
+    };
+}
+/// The directory without the viewer, between two places.
+pub(super) const DIRECTORY: &str = directory!(">", "<", "asc");
+/// The same from its end; `$3, $4` is the later place.
+pub(super) const DIRECTORY_BACKWARDS: &str = directory!("<", ">", "desc");
+
+pub(super) const MESSAGES: &str = concat!(
+    "select ",
+    message_columns!(),
+    " from messages m
+    where m.conversation = $1 and m.number between $2 and $3 order by m.number"
+);
+
+pub(super) const MESSAGE: &str = concat!("select ", message_columns!(), " from messages m where m.id = $1");
+
+/// A message that a viewer may see.
+pub(super) const VISIBLE_MESSAGE: &str = concat!(
+    "select ",
+    message_columns!(),
+    ", c.contact
+    from messages m join conversations c on c.conversation = m.conversation and c.owner = $1
+    where m.id = $2 and c.listing = 'listed' and m.number <= ",
+    last_visible!()
+);
+
+/// The contact of a viewer's listed conversation.
+pub(super) const CONTACT_OF: &str = "
+    select c.contact from conversations c where c.conversation = $1 and c.owner = $2 and c.listing = 'listed'";
+
+pub(super) const MEMBERS: &str = "select coalesce(max(member), 0) from users";
+
+/// Whose lists a user stands in.
+pub(super) const LISTED_BY: &str = "
+    select c.owner from conversations o cross join conversations c
+    where o.owner = $1 and c.owner = o.contact and c.contact = $1 and c.listing = 'listed'";
+
+/// The rows of an owner that changed since, or whose contact did.
+pub(super) const CHANGED_SINCE: &str = concat!(
+    "select ",
+    conversation_columns!(),
+    ", u.changed
+    from conversations c join users u on u.id = c.contact
+    where c.owner = $1 and (c.changed > $2 or (u.changed > $2 and c.listing = 'listed'))"
+);
+
+/// The newest messages up to a number, the newest first.
+pub(super) const NEWEST_MESSAGES: &str = concat!(
+    "select ",
+    message_columns!(),
+    " from messages m
+    where m.conversation = $1 and m.number <= $2 order by m.number desc limit $3"
+);
+
+pub(super) const UPSERT_USER: &str = "
+    insert into users (id, name, picture, contactable, member, version, sort_key, search_name, changed)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+    on conflict (id) do update set
+        name = excluded.name, picture = excluded.picture, contactable = excluded.contactable, version = excluded.version,
+        sort_key = excluded.sort_key, search_name = excluded.search_name, changed = excluded.changed";
+
+pub(super) const UPSERT_CONVERSATION: &str = "
+    insert into conversations (owner, contact, conversation, version, sent, received, read, blocked_at, listing, last_at, latest_at, changed, reshaped, removed, blocked)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
+    on conflict (owner, contact) do update set
+        version = excluded.version, sent = excluded.sent, received = excluded.received, read = excluded.read,
+        blocked_at = excluded.blocked_at, listing = excluded.listing, last_at = excluded.last_at, latest_at = excluded.latest_at,
+        changed = excluded.changed, reshaped = excluded.reshaped, removed = excluded.removed, blocked = excluded.blocked";
+
+pub(super) const INSERT_MESSAGE: &str = "
+    insert into messages (conversation, number, sender_number, id, sender, text, sent_at, position)
+    values ($1, $2, $3, $4, $5, $6, $7, $8)";
+
+pub(super) const UPSERT_SECTION: &str = "
+    insert into section (only_one, title, list_template, detail_template, version, changed)
+    values (1, $1, $2, $3, $4, $5)
+    on conflict (only_one) do update set
+        title = excluded.title, list_template = excluded.list_template, detail_template = excluded.detail_template,
+        version = excluded.version, changed = excluded.changed";
+
+/// Where each projection stands, and in which log.
+pub(super) const CHECKPOINTS_TABLE: &str = "
+    create table checkpoints (
+        projection text   not null primary key,
+        log        uuid   not null,
+        position   bigint not null,
+        version    bigint not null,
+        sql        text   not null
+    ) without rowid";
+
+pub(super) const CHECKPOINTS: &str = "select projection, log, position, version, sql from checkpoints order by projection";
+
+pub(super) const INSERT_CHECKPOINT: &str = "insert into checkpoints (projection, log, position, version, sql) values ($1, $2, 0, $3, $4)";
+
+pub(super) const ADVANCE: &str = "update checkpoints set position = $1";
+
+pub(super) const POSITION: &str = "select coalesce(min(position), 0) from checkpoints";

@@ -1,0 +1,252 @@
+//! What the embedded log and the embedded read store have in common: how their files are opened,
+//! locked, read beside the writer, and kept from growing without end.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Read as _, Seek as _};
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags};
+use thiserror::Error;
+use tokio::sync::Semaphore;
+
+/// How many readers work side by side. More than the cores of a small machine: some wait for a disk.
+const READERS: usize = 4;
+/// Statements kept prepared on a connection; more than this service has.
+const PREPARED_STATEMENTS: usize = 64;
+/// When the write-ahead log is folded back into its file.
+const WAL_LIMIT_BYTES: u64 = 64 << 20;
+/// A file up to this size is checked page by page when it is opened.
+const CHECKED_WHOLE_BYTES: u64 = 64 << 20;
+/// How long the writer waits for readers to leave the write-ahead log before it goes on without truncating it.
+const TRUNCATE_PATIENCE: Duration = Duration::from_millis(50);
+const BUSY_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Why a file cannot be used. Nothing in it was changed.
+#[derive(Debug, Error)]
+pub enum OpenError {
+    #[error("{path} is in use by another process{}", holder(.pid))]
+    InUse { path: PathBuf, pid: String },
+    #[error("{path} is not {what} of this service")]
+    Foreign { path: PathBuf, what: &'static str },
+    #[error("{path} was written by a newer version of this service (format {found}, this one knows {known}): start that version, or restore a backup")]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("{path} is damaged ({detail}): restore it from a backup")]
+    Damaged { path: PathBuf, detail: String },
+    #[error("{path} cannot be opened: {source}")]
+    Io { path: PathBuf, source: io::Error },
+    #[error("{path} cannot be opened: {source}")]
+    Sqlite { path: PathBuf, source: rusqlite::Error },
+}
+
+fn holder(pid: &str) -> String {
+    if pid.is_empty() { String::new() } else { format!(" (process {pid})") }
+}
+
+impl OpenError {
+    pub(crate) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Self + '_ {
+        |source| match source.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => Self::Damaged { path: path.into(), detail: source.to_string() },
+            _ => Self::Sqlite { path: path.into(), source },
+        }
+    }
+
+    fn io(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+        |source| Self::Io { path: path.into(), source }
+    }
+}
+
+/// A file held for this process alone, as long as this value lives. The lock ends with the process.
+#[derive(Debug)]
+pub(crate) struct FileLock(File);
+
+impl FileLock {
+    /// Locks `path` by a file beside it, which names the holder.
+    pub(crate) fn acquire(path: &Path) -> Result<Self, OpenError> {
+        let lock_path = beside(path, ".lock");
+        let mut file = File::options().create(true).truncate(false).read(true).write(true).open(&lock_path).map_err(OpenError::io(&lock_path))?;
+        match file.try_lock() {
+            Ok(()) => {
+                let lock = Self(file);
+                lock.0.set_len(0).and_then(|()| lock.ring()).map_err(OpenError::io(&lock_path))?;
+                Ok(lock)
+            }
+            Err(TryLockError::WouldBlock) => {
+                let mut pid = String::new();
+                let _unreadable_is_unknown = file.rewind().and_then(|()| file.read_to_string(&mut pid));
+                Err(OpenError::InUse { path: path.into(), pid })
+            }
+            Err(TryLockError::Error(source)) => Err(OpenError::Io { path: lock_path, source }),
+        }
+    }
+
+    /// Writes the lock file anew, for other processes that watch it: they wake when a commit is visible,
+    /// which the write-ahead log alone does not tell, being written before.
+    pub(crate) fn ring(&self) -> io::Result<()> {
+        self.0.write_all_at(std::process::id().to_string().as_bytes(), 0)
+    }
+}
+
+/// The path with something after its file name.
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(suffix);
+    name.into()
+}
+
+/// How much of what was acknowledged a power cut may take.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Durability {
+    /// Nothing: every commit is flushed.
+    Full,
+    /// The last commits, never a part of one.
+    Cheap,
+}
+
+pub(crate) fn open_writer(path: &Path, durability: Durability) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY_PATIENCE)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", if durability == Durability::Full { "full" } else { "normal" })?;
+    connection.pragma_update(None, "wal_autocheckpoint", 0)?;
+    connection.pragma_update(None, "cache_size", -32 << 10)?;
+    connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+    Ok(connection)
+}
+
+pub(crate) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_PATIENCE)?;
+    connection.pragma_update(None, "cache_size", -8 << 10)?;
+    connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+    Ok(connection)
+}
+
+/// Looks at a file without changing it: none yet (`None`), or whose it is and of which format.
+pub(crate) fn inspect(path: &Path) -> Result<Option<Inspection>, OpenError> {
+    let length = match fs::metadata(path) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(OpenError::io(path)(error)),
+    };
+    let wal_length = fs::metadata(beside(path, "-wal")).map_or(0, |wal| wal.len());
+    if length == 0 && wal_length == 0 {
+        return Ok(None);
+    }
+    if wal_length == 0 {
+        whole(path, length)?;
+    }
+    let sqlite = OpenError::sqlite(path);
+    let connection = open_reader(path).map_err(&sqlite)?;
+    let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let inspection = Inspection { application: pragma("application_id").map_err(&sqlite)? };
+    if length <= CHECKED_WHOLE_BYTES {
+        let finding: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0)).map_err(&sqlite)?;
+        if finding != "ok" {
+            return Err(OpenError::Damaged { path: path.into(), detail: finding });
+        }
+    }
+    Ok(Some(inspection))
+}
+
+pub(crate) struct Inspection {
+    /// `pragma application_id`: whose file it is.
+    pub(crate) application: i64,
+}
+
+/// Compares the file's length with what its header says (<https://www.sqlite.org/fileformat.html#the_database_header>).
+fn whole(path: &Path, length: u64) -> Result<(), OpenError> {
+    let damaged = |detail: &str| OpenError::Damaged { path: path.into(), detail: detail.into() };
+    let mut header = [0; 100];
+    let mut file = File::open(path).map_err(OpenError::io(path))?;
+    file.read_exact(&mut header).map_err(|_| damaged("it is too short"))?;
+    if !header.starts_with(b"SQLite format 3\0") {
+        return Err(damaged("it has no SQLite header"));
+    }
+    let page_size = match u64::from(u16::from_be_bytes([header[16], header[17]])) {
+        1 => 65_536,
+        size => size,
+    };
+    let pages = u64::from(u32::from_be_bytes([header[28], header[29], header[30], header[31]]));
+    if length < page_size * pages { Err(damaged("its end is missing")) } else { Ok(()) }
+}
+
+/// Connections that read beside the writer, each call on a thread where waiting is allowed.
+pub(crate) struct Readers {
+    idle: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+}
+
+impl Readers {
+    pub(crate) fn open(path: &Path) -> Result<Arc<Self>, rusqlite::Error> {
+        let idle = (0..READERS).map(|_| open_reader(path)).collect::<Result<_, _>>()?;
+        Ok(Arc::new(Self { idle: Mutex::new(idle), permits: Semaphore::new(READERS) }))
+    }
+
+    /// Runs a query. What it reads in one call is one moment of the store when it opens a transaction.
+    pub(crate) async fn read<T: Send + 'static>(
+        self: &Arc<Self>,
+        query: impl FnOnce(&mut Connection) -> Result<T, rusqlite::Error> + Send + 'static,
+    ) -> Result<T, rusqlite::Error> {
+        let readers = Arc::clone(self);
+        let _permit = self.permits.acquire().await.expect("never closed");
+        let work = tokio::task::spawn_blocking(move || {
+            let mut connection = readers.lock_idle().pop().expect("a connection a permit");
+            let answer = query(&mut connection);
+            readers.lock_idle().push(connection);
+            answer
+        });
+        work.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+    }
+
+    fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the write-ahead log of one writer short. Most of the work is done by a thread beside the
+/// writer; the rest, and the truncation, between two of the writer's transactions. A thread beside the
+/// writer alone would never catch up with a busy one. Readers never do it.
+pub(crate) struct WalKeeper {
+    wal: PathBuf,
+    fold: SyncSender<()>,
+    folded: Arc<std::sync::atomic::AtomicBool>,
+}
+
+impl WalKeeper {
+    pub(crate) fn start(path: &Path) -> Result<Self, rusqlite::Error> {
+        let connection = Connection::open(path)?;
+        connection.busy_timeout(BUSY_PATIENCE)?;
+        let (fold, orders) = sync_channel::<()>(1);
+        let folded = Arc::new(std::sync::atomic::AtomicBool::new(false));
+        let done = Arc::clone(&folded);
+        thread::Builder::new()
+            .name("wal-keeper".into())
+            .spawn(move || {
+                while orders.recv().is_ok() {
+                    match connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(())) {
+                        Ok(()) => done.store(true, std::sync::atomic::Ordering::Release),
+                        Err(error) => tracing::warn!(%error, "the write-ahead log could not be folded"),
+                    }
+                }
+            })
+            .expect("a thread can be started");
+        Ok(Self { wal: beside(path, "-wal"), fold, folded })
+    }
+
+    /// Called by the writer between transactions.
+    pub(crate) fn tend(&self, writer: &Connection) -> Result<(), rusqlite::Error> {
+        if self.folded.swap(false, std::sync::atomic::Ordering::Acquire) {
+            writer.busy_timeout(TRUNCATE_PATIENCE)?;
+            writer.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
+            writer.busy_timeout(BUSY_PATIENCE)?;
+        } else if fs::metadata(&self.wal).is_ok_and(|wal| wal.len() > WAL_LIMIT_BYTES) {
+            let _already_ordered = self.fold.try_send(());
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! The commands, as an operator types them.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::{Command, Stdio};
+
+use serde_json::{Value, json};
+
+use crate::support::process::{BINARY, run};
+use crate::support::{Person, Server};
+
+#[test]
+fn c4_on_an_open_address_it_needs_a_key_and_says_what_to_set() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let path = data.to_str().expect("UTF-8");
+    let (ok, _, error) = run(&["serve", "--listen", "0.0.0.0:0", "--data", path]);
+    assert!(!ok && error.contains("--token-secret-file") && error.contains("ENTRENOUS_TOKEN_JWKS"), "{error}");
+    assert!(!data.exists(), "nothing was made");
+    let (ok, _, error) = run(&["serve", "--data", path, "--token-secret", "short"]);
+    assert!(!ok && error.contains("at least 32 bytes"), "{error}");
+}
+
+#[tokio::test]
+async fn with_a_key_there_is_no_sign_in_by_name() {
+    let secret = "a secret of at least thirty-two bytes";
+    let server = Server::start_with(&["--token-secret", secret]);
+    for page in ["graphiql?as=alice", "sign-in"] {
+        assert_eq!(reqwest::get(format!("{}/{page}", server.url)).await.expect("an answer").status(), 404, "{page}");
+    }
+    let (ok, token, _) = run(&["token", "alice", "--token-secret", secret, "--role", "admin", "--name", "Alice"]);
+    assert!(ok);
+    let alice = Person::new("alice", token.trim().to_owned(), &server.url);
+    assert_eq!(alice.ask("{ me { name } }").await["me"]["name"], "Alice");
+    alice.templates(2, 2).await;
+    assert!(!server.file("token.key").exists());
+}
+
+#[tokio::test]
+async fn in_development_mode_one_signs_in_by_name() {
+    let server = Server::start();
+    let response = reqwest::Client::new().post(format!("{}/sign-in", server.url)).json(&json!({ "name": "Jean Dupont" })).send().await;
+    let signed_in: Value = response.expect("an answer").json().await.expect("JSON");
+    assert_eq!(signed_in["userId"], "jean-dupont");
+    let jean = Person::new("jean-dupont", signed_in["token"].as_str().expect("a token").to_owned(), &server.url);
+    assert_eq!(jean.ask("{ me { name } }").await["me"]["name"], "Jean Dupont");
+    let from_elsewhere = reqwest::Client::new().post(format!("{}/sign-in", server.url)).header("host", "evil.example").json(&json!({ "name": "Jean" }));
+    assert_eq!(from_elsewhere.send().await.expect("an answer").status(), 400);
+    let page = reqwest::get(format!("{}/graphiql?as=%3Cscript%3EJean", server.url)).await.expect("a page");
+    assert!(page.headers()["content-security-policy"].to_str().is_ok_and(|policy| policy.contains("script-src 'nonce-")));
+    let text = page.text().await.expect("HTML");
+    assert!(text.contains("graphiql") && !text.contains("<script>Jean"));
+    for (path, status) in [("/", 200), ("/health/live", 200), ("/health/ready", 200), ("/graphiql", 200), ("/nowhere", 404)] {
+        assert_eq!(reqwest::get(format!("{}{path}", server.url)).await.expect("an answer").status(), status, "{path}");
+    }
+}
+
+#[test]
+fn a_token_is_for_a_user_a_while_and_a_role() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().to_str().expect("UTF-8");
+    for (arguments, complaint) in [
+        (vec!["token", "not an id"], "user id"),
+        (vec!["token", "alice", "--ttl", "0s"], "lasts longer"),
+        (vec!["token", "alice", "--ttl", "soon"], "soon"),
+        (vec!["token", "alice", "--role", "king"], "king"),
+        (vec!["token", "alice", "--token-public-key", "key.pem"], "your application"),
+    ] {
+        let (ok, _, error) = run(&[arguments, vec!["--data", data]].concat());
+        assert!(!ok && error.contains(complaint), "{error}");
+    }
+    let (ok, token, _) = run(&["token", "alice", "--ttl", "90s", "--data", data]);
+    assert!(ok && token.trim().split('.').count() == 3);
+}
+
+#[test]
+fn the_schema_is_printed() {
+    let (ok, schema, _) = run(&["schema"]);
+    assert!(ok && schema == entrenous::graphql::sdl());
+}
+
+#[tokio::test]
+async fn events_prints_the_log_and_follows_it_beside_the_service() {
+    let server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    let id = alice.sent(&bob, "salut").await;
+    let lines = server.event_lines();
+    let message = &lines[2];
+    assert_eq!(message["type"], "MessageSent");
+    assert_eq!((&message["position"], &message["version"], &message["id"], &message["actor"]), (&json!(3), &json!(1), &json!(id), &json!("alice")));
+    assert_eq!(message["data"], json!({ "sender": "alice", "recipient": "bob", "text": "salut", "number": 1, "senderNumber": 1 }));
+    assert!(message["stream"].as_str().is_some_and(|stream| stream.starts_with("conversation-")));
+    assert!(message["at"].as_str().is_some_and(|at| at.len() == 27 && at.ends_with('Z')), "microseconds, UTC");
+    for name in ["correlationId", "causationId"] {
+        assert!(message[name].as_str().is_some_and(|id| uuid::Uuid::try_parse(id).is_ok()), "{name}");
+    }
+
+    let mut follow = Command::new(BINARY).args(["events", "--follow", "--data"]).arg(server.data()).stdout(Stdio::piped()).spawn().expect("it follows");
+    let mut out = BufReader::new(follow.stdout.take().expect("its output")).lines();
+    for _ in 0..3 {
+        out.next().expect("a line").expect("read");
+    }
+    for n in 0..5 {
+        alice.sent(&bob, &n.to_string()).await;
+        let line: Value = serde_json::from_str(&out.next().expect("a line").expect("read")).expect("JSON");
+        assert_eq!(line["data"]["text"], n.to_string());
+    }
+    follow.kill().expect("ended");
+    follow.wait().expect("ended");
+}
+
+#[test]
+fn events_of_no_log_is_an_error() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (ok, out, error) = run(&["events", "--data", folder.path().to_str().expect("UTF-8")]);
+    assert!(!ok && out.is_empty() && error.contains("no event log here yet"), "{error}");
+}
+
+#[tokio::test]
+async fn a_second_process_is_told_who_holds_the_data() {
+    let server = Server::start();
+    let (ok, _, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data", server.data().to_str().expect("UTF-8")]);
+    assert!(!ok && error.contains("in use by another process (process "), "{error}");
+    server.people(["alice"]).await;
+}
+
+#[tokio::test]
+async fn a_damaged_log_is_not_started_on() {
+    let mut server = Server::start();
+    server.people(["alice"]).await;
+    server.signal("INT");
+    assert!(server.wait().success(), "{}", server.log());
+    std::fs::write(server.file("events.db"), vec![7; 20_000]).expect("written");
+    let (ok, _, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data", server.data().to_str().expect("UTF-8")]);
+    assert!(!ok && error.contains("damaged") && error.contains("backup"), "{error}");
+    assert_eq!(std::fs::read(server.file("events.db")).expect("a file"), vec![7; 20_000]);
+}
+
+#[test]
+fn every_option_has_its_variable() {
+    let mut help = Command::new(BINARY).args(["serve", "--help"]).stdout(Stdio::piped()).spawn().expect("help");
+    let mut text = String::new();
+    help.stdout.take().expect("its output").read_to_string(&mut text).expect("read");
+    help.wait().expect("ended");
+    let options = text.lines().filter(|line| line.trim_start().starts_with("--")).count();
+    let variables = text.matches("[env: ENTRENOUS_").count();
+    assert_eq!(options, variables, "{text}");
+}

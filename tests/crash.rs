@@ -1,0 +1,99 @@
+//! `kill -9` under load: what was acknowledged is there, once, in both histories in one order.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use serde_json::json;
+use tokio::sync::Mutex;
+
+use crate::support::{Person, Server, nodes};
+
+const SENDERS: usize = 64;
+const ROUNDS: usize = 10;
+/// How many sends are acknowledged before each kill.
+const BEFORE_A_KILL: u64 = 300;
+
+/// Every message of a conversation as one of its users has it: ids and senders, the oldest first.
+async fn whole_history(person: &Person, contact: &str) -> Vec<(String, String)> {
+    let (mut cursor, mut all) = (json!(null), Vec::new());
+    loop {
+        let query = "query($with: ID!, $after: String) { conversation(with: $with) { messages(first: 100, after: $after) { edges { node { id sender { id } } } pageInfo { hasNextPage endCursor } } } }";
+        let data = person.ask_with(query, json!({ "with": contact, "after": cursor })).await;
+        let page = &data["conversation"]["messages"];
+        if page.is_null() {
+            return all;
+        }
+        let text = |value: &serde_json::Value| value.as_str().expect("a string").to_owned();
+        all.extend(nodes(page).iter().map(|node| (text(&node["id"]), text(&node["sender"]["id"]))));
+        if page["pageInfo"]["hasNextPage"] == false {
+            return all;
+        }
+        cursor = page["pageInfo"]["endCursor"].clone();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_under_64_senders_ten_times_nothing_acknowledged_is_lost() {
+    let mut server = Server::start();
+    let ids: Vec<String> = (0..SENDERS).map(|n| format!("user{n}")).collect();
+    let people = |server: &Server| ids.iter().map(|id| server.person(id)).collect::<Vec<_>>();
+    for person in people(&server) {
+        person.ask("{ me { id } }").await;
+    }
+    let acknowledged = Arc::new(Mutex::new(HashSet::new()));
+    for round in 0..ROUNDS {
+        let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let senders: Vec<_> = people(&server)
+            .into_iter()
+            .enumerate()
+            .map(|(n, person)| {
+                let (stop, count, acknowledged) = (Arc::clone(&stop), Arc::clone(&count), Arc::clone(&acknowledged));
+                // Each writes to a neighbour who writes back, so that both sides race.
+                let contact = format!("user{}", n ^ 1);
+                tokio::spawn(async move {
+                    let query = "mutation($input: SendMessageInput!) { sendMessage(input: $input) { message { id } userErrors { code } } }";
+                    while !stop.load(Ordering::Relaxed) {
+                        let id = entrenous::cli::new_id().to_string();
+                        let Some(reply) = person.try_request(query, json!({ "input": { "to": contact, "text": "salut", "messageId": id } })).await else {
+                            break;
+                        };
+                        assert_eq!(reply.body["data"]["sendMessage"]["message"]["id"], id.as_str(), "{}", reply.body);
+                        acknowledged.lock().await.insert(id);
+                        count.fetch_add(1, Ordering::Relaxed);
+                    }
+                })
+            })
+            .collect();
+        while count.load(Ordering::Relaxed) < BEFORE_A_KILL {
+            tokio::task::yield_now().await;
+        }
+        server.kill();
+        stop.store(true, Ordering::Relaxed);
+        for sender in senders {
+            sender.await.expect("no wrong answer");
+        }
+        server = server.again();
+        verify(&server, &people(&server), &*acknowledged.lock().await, round).await;
+    }
+}
+
+async fn verify(server: &Server, people: &[Person], acknowledged: &HashSet<String>, round: usize) {
+    let mut stored = Vec::new();
+    for pair in people.chunks(2) {
+        let [one, other] = pair else { panic!("pairs") };
+        let (hers, his) = (whole_history(one, &other.id).await, whole_history(other, &one.id).await);
+        assert_eq!(hers, his, "one order");
+        for (person, contact) in [(one, other), (other, one)] {
+            let unread = hers.iter().filter(|(_, sender)| *sender == contact.id).count();
+            if !hers.is_empty() {
+                assert_eq!(person.badge(contact).await, i64::try_from(unread).expect("a count"), "round {round}");
+            }
+        }
+        stored.extend(hers.into_iter().map(|(id, _)| id));
+    }
+    let unique: HashSet<String> = stored.iter().cloned().collect();
+    assert_eq!(unique.len(), stored.len(), "each once");
+    assert!(acknowledged.is_subset(&unique), "round {round}: nothing acknowledged is lost");
+    assert_eq!(server.events(), SENDERS + stored.len(), "and the log has no more");
+}

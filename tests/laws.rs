@@ -1,0 +1,251 @@
+//! What must hold for every sequence of commands.
+
+use std::path::Path;
+
+use entrenous::app::access::Viewer;
+use entrenous::app::projector;
+use entrenous::read_store::ReadStore;
+use futures_util::{Stream, StreamExt as _};
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
+use serde_json::{Value, json};
+
+use crate::model::{Command, Model};
+use crate::support::inside::{Inside, dump};
+use crate::support::nodes;
+
+/// Sequences a law is tried on. More by `PROPTEST_CASES`.
+const CASES: u32 = 48;
+const PEOPLE: usize = 4;
+/// Longer than anything here takes.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
+fn config() -> Config {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
+    Config { cases, max_shrink_iters: 400, failure_persistence: None, ..Config::default() }
+}
+
+fn run<S: Strategy>(strategy: &S, law: impl Fn(&tokio::runtime::Runtime, S::Value) -> Result<(), TestCaseError>) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let outcome = TestRunner::new(config()).run(strategy, |value| law(&runtime, value));
+    if let Err(error) = outcome {
+        panic!("{error}");
+    }
+}
+
+/// A command of one of the people about another. Ids are drawn from few, so that some come twice.
+fn command() -> impl Strategy<Value = (usize, Command)> {
+    let other = |who: usize, other: usize| if other >= who { other + 1 } else { other };
+    (0..PEOPLE, 0..PEOPLE - 1, 0..100u32, 0..60u128, prop::option::of(0..8usize)).prop_map(move |(who, whom, kind, id, up_to)| {
+        let whom = other(who, whom);
+        let id = uuid::Uuid::from_u128(id).to_string();
+        let command = match kind {
+            0..34 => Command::Send { to: whom, text: format!("message {}", kind % 3), id },
+            34..44 => Command::Open { with: whom },
+            44..54 => Command::Read { with: whom, up_to },
+            54..66 => Command::Delete { with: whom },
+            66..78 => Command::Block { user: whom },
+            78..88 => Command::Unblock { user: whom },
+            88..95 => Command::Contactable(kind % 2 == 0),
+            95..98 => Command::Rename(format!("name {}", kind % 3)),
+            _ => Command::ListTemplate(i64::from(kind % 3) + 1),
+        };
+        (who, command)
+    })
+}
+
+fn names() -> Vec<String> {
+    (0..PEOPLE).map(|who| format!("user{who}")).collect()
+}
+
+struct World {
+    inside: Inside,
+    people: Vec<Viewer>,
+}
+
+impl World {
+    async fn new() -> Self {
+        let inside = Inside::start().await;
+        let mut people = Vec::new();
+        for name in names() {
+            people.push(inside.sign_in(&name).await);
+        }
+        Self { inside, people }
+    }
+
+    /// What the service answers, as the model does.
+    async fn run(&self, who: usize, command: &Command, model: &Model) -> Result<Value, String> {
+        let name = |who: usize| names()[who].clone();
+        let (mutation, input, field) = match command {
+            Command::Send { to, id, text } => ("sendMessage", json!({ "to": name(*to), "text": text, "messageId": id }), "message { id }"),
+            Command::Open { with } => ("openConversation", json!({ "with": name(*with) }), "conversation { id }"),
+            Command::Read { with, up_to } => {
+                let up_to = up_to.map(|place| model.between(who, *with).get(place).map_or_else(|| "nothing".to_owned(), |message| message.id.clone()));
+                ("markAsRead", json!({ "with": name(*with), "upTo": up_to }), "conversation { id }")
+            }
+            Command::Delete { with } => ("deleteConversation", json!({ "with": name(*with) }), "warning"),
+            Command::Block { user } => ("blockUser", json!({ "userId": name(*user) }), "user { id }"),
+            Command::Unblock { user } => ("unblockUser", json!({ "userId": name(*user) }), "revealedCount"),
+            Command::Contactable(on) => ("toggleContactable", json!({ "contactable": on }), "user { id }"),
+            Command::Rename(to) => ("updateProfile", json!({ "name": to }), "user { id }"),
+            Command::ListTemplate(number) => ("configureChatSection", json!({ "listTemplate": number }), "chatSection { title }"),
+        };
+        let payload = self.inside.mutate(&self.people[who], mutation, input, field).await;
+        match payload["userErrors"][0]["code"].as_str() {
+            Some(code) => Err(code.to_owned()),
+            None if matches!(command, Command::Delete { .. } | Command::Unblock { .. }) => Ok(payload[field].clone()),
+            None => Ok(Value::Null),
+        }
+    }
+
+    /// Everything that somebody is answered, as the model tells it.
+    async fn seen_by(&self, who: usize) -> Value {
+        let query = "{
+            me { name contactable }
+            users { edges { node { id name contactable canMessage blocked conversation { contact { id } } } } }
+            newest: conversations(order: NEWEST_FIRST, first: 5) { edges { node { contact { id } } } }
+            conversations(first: 5) { totalCount unreadCount edges { node {
+                contact { id } blocked unreadCount actions lastMessage { id text mine sender { id } }
+                messages(first: 100) { edges { node { id text mine sender { id } } } }
+            } } }
+        }";
+        let data = self.inside.ask(&self.people[who], query, json!({})).await;
+        let rows: Vec<Value> = nodes(&data["conversations"])
+            .into_iter()
+            .map(|mut row| {
+                row["messages"] = nodes(&row["messages"]).into();
+                row
+            })
+            .collect();
+        json!({
+            "me": data["me"],
+            "users": nodes(&data["users"]),
+            "newest": nodes(&data["newest"]).iter().map(|node| node["contact"]["id"].clone()).collect::<Vec<_>>(),
+            "totalCount": data["conversations"]["totalCount"],
+            "unreadCount": data["conversations"]["unreadCount"],
+            "rows": rows,
+        })
+    }
+}
+
+#[test]
+fn the_service_answers_as_the_model_after_every_step() {
+    run(&prop::collection::vec(command(), 1..40), |runtime, commands| {
+        runtime.block_on(async {
+            let world = World::new().await;
+            let mut model = Model::new(&names());
+            for (who, command) in commands {
+                let answered = world.run(who, &command, &model).await;
+                let expected = model.run(who, &command).map_err(str::to_owned);
+                prop_assert_eq!(&answered, &expected, "{} {:?}", who, command);
+                for user in 0..PEOPLE {
+                    prop_assert_eq!(world.seen_by(user).await, model.seen_by(user), "user {} after {} {:?}", user, who, command);
+                }
+            }
+            Ok(())
+        })
+    });
+}
+
+#[test]
+fn a_repeated_command_appends_nothing() {
+    run(&prop::collection::vec(command(), 1..40), |runtime, commands| {
+        runtime.block_on(async {
+            let world = World::new().await;
+            let mut model = Model::new(&names());
+            for (who, command) in commands {
+                let _first = world.run(who, &command, &model).await;
+                let head = world.inside.app.log().head();
+                let _second = world.run(who, &command, &model).await;
+                prop_assert_eq!(world.inside.app.log().head(), head, "{} {:?}", who, command);
+                let _kept_in_step = model.run(who, &command);
+                let _second = model.run(who, &command);
+            }
+            Ok(())
+        })
+    });
+}
+
+#[test]
+fn a1_rebuilt_equals_incremental_to_the_byte() {
+    run(&prop::collection::vec(command(), 1..80), |runtime, commands| {
+        runtime.block_on(async {
+            let world = World::new().await;
+            let mut model = Model::new(&names());
+            for (who, command) in commands {
+                let _whatever_the_answer = world.run(who, &command, &model).await;
+                let _kept_in_step = model.run(who, &command);
+            }
+            let rebuilt = world.inside.folder().join("rebuilt.db");
+            rebuild(&world.inside, &rebuilt).await;
+            prop_assert_eq!(dump(&world.inside.views()), dump(&rebuilt));
+            Ok(())
+        })
+    });
+}
+
+async fn rebuild(inside: &Inside, path: &Path) {
+    let log = inside.app.log();
+    let store = ReadStore::open(path, log.id(), log.head()).expect("an empty store");
+    projector::catch_up(log, &store).await.expect("caught up");
+}
+
+/// What the blocked sender's open client is told until it is as new as the log, without cursors.
+async fn told(inbox: &mut (impl Stream<Item = Value> + Unpin), marker: &str) -> Vec<Value> {
+    let mut told = Vec::new();
+    loop {
+        let event = tokio::time::timeout(PATIENCE, inbox.next()).await.expect("an event").expect("a stream without end");
+        if event["contact"]["name"] == marker {
+            return told;
+        }
+        told.push(event);
+    }
+}
+
+/// Alice (0) is blocked by Bob (1) in one world and not in the other; all else is the same.
+#[test]
+fn s4_the_blocked_sender_observes_what_they_would_without_the_block() {
+    const ALICE: usize = 0;
+    const BOB: usize = 1;
+    run(&prop::collection::vec(command(), 1..50), |runtime, commands| {
+        runtime.block_on(async {
+            let (with, without) = (World::new().await, World::new().await);
+            let model = Model::new(&names());
+            let mut inboxes = [Box::pin(with.inside.inbox(&with.people[ALICE])), Box::pin(without.inside.inbox(&without.people[ALICE]))];
+            for inbox in &mut inboxes {
+                prop_assert_eq!(&inbox.next().await.expect("an event")["__typename"], "CaughtUp");
+            }
+            // Bob begins by blocking Alice, in one world only.
+            let mut steps = vec![(BOB, Command::Block { user: ALICE })];
+            steps.extend(commands.into_iter().filter(|(_, command)| !matches!(command, Command::Read { up_to: Some(_), .. })));
+            for (who, command) in steps {
+                let is_bobs_block = who == BOB && matches!(command, Command::Block { user: ALICE } | Command::Unblock { user: ALICE });
+                let in_with = with.run(who, &command, &model).await;
+                if is_bobs_block {
+                    continue;
+                }
+                // What Bob cannot do while he blocks, he does not do without the block either.
+                if who == BOB && matches!(command, Command::Send { to: ALICE, .. }) && in_with.is_err() {
+                    continue;
+                }
+                let in_without = without.run(who, &command, &model).await;
+                if who == BOB && in_with != in_without && matches!(command, Command::Send { to: ALICE, .. }) {
+                    // A conversation that Bob could reopen only because he had deleted it while blocking.
+                    break;
+                }
+                if who == ALICE {
+                    prop_assert_eq!(in_with, in_without, "{:?}", command);
+                }
+                prop_assert_eq!(with.seen_by(ALICE).await, without.seen_by(ALICE).await, "after {} {:?}", who, command);
+            }
+            let mut observed = Vec::new();
+            for (world, inbox) in [&with, &without].into_iter().zip(&mut inboxes) {
+                let marker = "the end of the story";
+                world.run(ALICE, &Command::Rename(marker.to_owned()), &model).await.expect("renamed");
+                observed.push(told(inbox, marker).await);
+            }
+            prop_assert_eq!(&observed[0], &observed[1]);
+            Ok(())
+        })
+    });
+}

@@ -1,0 +1,15 @@
+//! Every test that needs more than one module: real files, real sockets, the real binary.
+
+mod api;
+mod architecture;
+mod bad_input;
+mod command_line;
+mod crash;
+mod event_log;
+mod golden;
+mod laws;
+mod model;
+mod read_store;
+mod sockets;
+mod support;
+mod tokens;

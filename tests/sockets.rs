@@ -1,0 +1,237 @@
+//! The WebSocket transport and what open clients are told.
+
+use serde_json::{Value, json};
+
+use crate::support::socket::{Closed, Socket};
+use crate::support::{Person, Server, now, sign};
+
+const WS: Option<&str> = Some("graphql-transport-ws");
+
+async fn pair(server: &Server) -> [Person; 2] {
+    server.people(["alice", "bob"]).await
+}
+
+/// An event's type and what matters of it.
+fn brief(event: &Value) -> String {
+    let kind = event["__typename"].as_str().expect("a type");
+    let detail = match kind {
+        "MessageAdded" => &event["message"]["text"],
+        "ConversationChanged" => &event["conversation"]["unreadCount"],
+        "ConversationRemoved" | "ContactChanged" => &event["contact"]["id"],
+        "ChatSectionChanged" => &event["chatSection"]["listTemplate"]["number"],
+        _ => &Value::Null,
+    };
+    format!("{kind} {detail}").replace('"', "")
+}
+
+#[tokio::test]
+async fn each_fault_of_the_protocol_has_its_close_code() {
+    let server = Server::start();
+    let [alice, _] = pair(&server).await;
+    let init = json!({ "type": "connection_init", "payload": { "token": alice.token } });
+    let subscribe = json!({ "id": "1", "type": "subscribe", "payload": { "query": "subscription { inbox { __typename } }" } });
+    let close_after = async |protocol, messages: &[&str]| {
+        let mut socket = Socket::open(&server, protocol).await;
+        for message in messages {
+            socket.say_text(message).await;
+        }
+        socket.closed().await
+    };
+    let (init, subscribe) = (init.to_string(), subscribe.to_string());
+    assert_eq!(close_after(None, &[]).await, Closed(4406));
+    assert_eq!(close_after(WS, &["not json"]).await, Closed(4400));
+    assert_eq!(close_after(WS, &[r#"{"type":"unheard"}"#]).await, Closed(4400));
+    assert_eq!(close_after(WS, &[&init, r#"{"type":"subscribe","payload":{"query":"{me{id}}"}}"#]).await, Closed(4400));
+    assert_eq!(close_after(WS, &[&subscribe]).await, Closed(4401));
+    for payload in [json!(null), json!({}), json!({ "authorization": "Bearer no" }), json!({ "token": 7 })] {
+        let message = json!({ "type": "connection_init", "payload": payload }).to_string();
+        assert_eq!(close_after(WS, &[&message]).await, Closed(4403), "{message}");
+    }
+    assert_eq!(close_after(WS, &[&init, &subscribe, &subscribe]).await, Closed(4409));
+    assert_eq!(close_after(WS, &[&init, &init]).await, Closed(4429));
+    assert_eq!(close_after(WS, &[]).await, Closed(4408));
+    assert_eq!(server.events(), 2);
+}
+
+#[tokio::test]
+async fn a_socket_takes_queries_mutations_pings_and_completes() {
+    let server = Server::start();
+    let [alice, _] = pair(&server).await;
+    for name in ["authorization", "Authorization", "token"] {
+        let mut socket = Socket::open(&server, WS).await;
+        socket.say(&json!({ "type": "connection_init", "payload": { name: alice.token } })).await;
+        assert_eq!(socket.hear().await, Ok(json!({ "type": "connection_ack" })));
+        socket.say(&json!({ "type": "ping", "payload": {} })).await;
+        assert_eq!(socket.hear().await, Ok(json!({ "type": "pong" })));
+        socket.say(&json!({ "type": "pong" })).await;
+        socket.subscribe("q", "query($id: ID!) { user(id: $id) { name } }", json!({ "id": "bob" })).await;
+        assert_eq!(socket.hear().await, Ok(json!({ "id": "q", "type": "next", "payload": { "data": { "user": { "name": "bob" } } } })));
+        assert_eq!(socket.hear().await, Ok(json!({ "id": "q", "type": "complete" })));
+        socket.subscribe("q", "mutation { toggleContactable(input: { contactable: true }) { user { contactable } } }", json!({})).await;
+        assert_eq!(socket.hear().await.expect("an answer")["payload"]["data"]["toggleContactable"]["user"]["contactable"], true);
+        assert_eq!(socket.hear().await, Ok(json!({ "id": "q", "type": "complete" })));
+        for wrong in ["{", "{ nope }"] {
+            socket.subscribe("e", wrong, json!({})).await;
+            let error = socket.hear().await.expect("an error");
+            assert_eq!((&error["id"], &error["type"]), (&json!("e"), &json!("error")));
+            assert!(error["payload"][0]["extensions"]["code"].as_str().is_some_and(|code| code.starts_with("GRAPHQL_")));
+        }
+        // An id is free again once its operation is complete, by either side.
+        socket.subscribe_inbox(None).await;
+        assert_eq!(socket.event().await["__typename"], "CaughtUp");
+        socket.say(&json!({ "id": "inbox", "type": "complete" })).await;
+        socket.subscribe_inbox(None).await;
+        assert_eq!(socket.event().await["__typename"], "CaughtUp");
+    }
+}
+
+#[tokio::test]
+async fn a_socket_ends_with_its_token() {
+    let server = Server::start();
+    let brief_token = sign(&server.secret(), &json!({ "sub": "alice", "exp": now() + 2 }));
+    let mut socket = Socket::signed_in(&server, &Person::new("alice", brief_token, &server.url)).await;
+    socket.subscribe_inbox(None).await;
+    assert_eq!(socket.event().await["__typename"], "CaughtUp");
+    assert_eq!(socket.closed().await, Closed(4403));
+}
+
+#[tokio::test]
+async fn a_stopping_service_closes_sockets_as_going_away_and_loses_nothing() {
+    let mut server = Server::start();
+    let [alice, bob] = pair(&server).await;
+    let mut inbox = Socket::inbox(&server, &bob).await;
+    let id = alice.sent(&bob, "avant la fin").await;
+    assert_eq!(inbox.event().await["message"]["id"], id.as_str());
+    server.signal("TERM");
+    assert_eq!(inbox.closed().await, Closed(1001));
+    assert!(server.wait().success(), "{}", server.log());
+    let server = server.again();
+    assert_eq!(server.person("bob").history(&server.person("alice")).await, Some(vec!["avant la fin".to_owned()]));
+}
+
+#[tokio::test]
+async fn open_clients_are_told_what_concerns_them_on_every_device() {
+    let server = Server::start();
+    let [alice, bob] = pair(&server).await;
+    let admin = server.admin();
+    admin.ask("{ me { id } }").await;
+    let mut devices = [Socket::inbox(&server, &bob).await, Socket::inbox(&server, &bob).await];
+    alice.sent(&bob, "un").await;
+    bob.sent(&alice, "deux").await;
+    bob.read(&alice).await;
+    alice.read(&bob).await;
+    admin.templates(2, 1).await;
+    alice.contactable(false).await;
+    bob.contactable(false).await;
+    bob.delete(&alice).await;
+    bob.block(&admin).await;
+    alice.sent(&bob, "trois").await;
+    let expected = [
+        "MessageAdded un",
+        "MessageAdded deux",
+        "ConversationChanged 0",
+        "ChatSectionChanged 2",
+        "ContactChanged alice",
+        "ContactChanged bob",
+        "ConversationRemoved alice",
+        "ContactChanged admin",
+        "MessageAdded trois",
+    ];
+    for device in &mut devices {
+        for event in expected {
+            assert_eq!(brief(&device.event().await), event);
+        }
+    }
+}
+
+#[tokio::test]
+async fn s4_a_withheld_message_makes_no_event_until_the_unblock_makes_one() {
+    let server = Server::start();
+    let [alice, bob] = pair(&server).await;
+    let mut sender = Socket::inbox(&server, &alice).await;
+    let mut blocker = Socket::inbox(&server, &bob).await;
+    alice.sent(&bob, "avant").await;
+    bob.block(&alice).await;
+    alice.sent(&bob, "pendant").await;
+    bob.unblock(&alice).await;
+    alice.sent(&bob, "après").await;
+    for event in ["MessageAdded avant", "MessageAdded pendant", "MessageAdded après"] {
+        assert_eq!(brief(&sender.event().await), event);
+    }
+    for event in ["MessageAdded avant", "ConversationChanged 1"] {
+        assert_eq!(brief(&blocker.event().await), event);
+    }
+    let revealed = blocker.event().await;
+    assert_eq!(brief(&revealed), "ConversationChanged 2", "B3: by one event");
+    assert_eq!(revealed["conversation"]["messages"]["edges"][1]["node"]["text"], "pendant");
+    assert_eq!(brief(&blocker.event().await), "MessageAdded après");
+}
+
+#[tokio::test]
+async fn who_comes_back_is_told_what_was_missed_and_nothing_twice() {
+    let server = Server::start();
+    let [alice, bob] = pair(&server).await;
+    let mut inbox = Socket::inbox(&server, &bob).await;
+    alice.sent(&bob, "un").await;
+    let cursor = inbox.event().await["cursor"].as_str().expect("a cursor").to_owned();
+    drop(inbox);
+    alice.sent(&bob, "deux").await;
+    bob.block(&alice).await;
+    alice.sent(&bob, "trois").await;
+    let mut back = Socket::signed_in(&server, &bob).await;
+    back.subscribe_inbox(Some(&cursor)).await;
+    let mut last = Value::Null;
+    for event in ["MessageAdded deux", "ConversationChanged 2", "CaughtUp null"] {
+        last = back.event().await;
+        assert_eq!(brief(&last), event);
+    }
+    bob.unblock(&alice).await;
+    bob.delete(&alice).await;
+    let server = server.again();
+    let [alice, bob] = pair(&server).await;
+    let mut back = Socket::signed_in(&server, &bob).await;
+    back.subscribe_inbox(last["cursor"].as_str()).await;
+    for event in ["ConversationRemoved alice", "CaughtUp null"] {
+        assert_eq!(brief(&back.event().await), event);
+    }
+    alice.sent(&bob, "quatre").await;
+    assert_eq!(brief(&back.event().await), "MessageAdded quatre");
+}
+
+#[tokio::test]
+async fn a_cursor_too_old_or_not_valid_asks_for_a_reset() {
+    let server = Server::start_with(&["--resume-limit", "5"]);
+    let [alice, bob] = pair(&server).await;
+    let mut inbox = Socket::signed_in(&server, &bob).await;
+    inbox.subscribe_inbox(None).await;
+    let start = inbox.event().await["cursor"].as_str().expect("a cursor").to_owned();
+    for n in 0..6 {
+        alice.sent(&bob, &n.to_string()).await;
+    }
+    let of_alice = Socket::inbox_cursor(&server, &alice).await;
+    for cursor in [start.as_str(), "garbage", "", of_alice.as_str()] {
+        let mut back = Socket::signed_in(&server, &bob).await;
+        back.subscribe_inbox(Some(cursor)).await;
+        assert_eq!(brief(&back.event().await), "ResetRequired null", "{cursor}");
+        let caught_up = back.event().await;
+        assert_eq!(brief(&caught_up), "CaughtUp null");
+        alice.sent(&bob, "encore").await;
+        assert_eq!(brief(&back.event().await), "MessageAdded encore", "live from there");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_is_not_skipped_over() {
+    let server = Server::start_with(&["--resume-limit", "5000"]);
+    let [alice, bob] = pair(&server).await;
+    let mut inbox = Socket::inbox(&server, &bob).await;
+    let texts: Vec<String> = (0..1_500).map(|n| format!("{n} {}", "x".repeat(1_900))).collect();
+    for chunk in texts.chunks(50) {
+        for text in chunk {
+            alice.sent(&bob, text).await;
+        }
+    }
+    for text in &texts {
+        assert_eq!(inbox.event().await["message"]["text"], text.as_str());
+    }
+}

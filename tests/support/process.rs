@@ -1,0 +1,166 @@
+//! The service as a process of its own, in a folder of its own.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::{Person, now, sign};
+
+/// The binary under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_entrenous");
+
+/// A running service; killed when dropped.
+pub struct Server {
+    child: Child,
+    pub url: String,
+    folder: Arc<TempDir>,
+    arguments: Vec<String>,
+    errors: Arc<Mutex<String>>,
+    reader: Option<thread::JoinHandle<()>>,
+}
+
+impl Server {
+    #[must_use]
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    #[must_use]
+    pub fn start_with(arguments: &[&str]) -> Self {
+        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
+        Self::start_in(folder, arguments.iter().map(|argument| (*argument).to_owned()).collect())
+    }
+
+    fn start_in(folder: Arc<TempDir>, arguments: Vec<String>) -> Self {
+        let mut command = Command::new(BINARY);
+        command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.path()).args(&arguments);
+        if !arguments.contains(&"--send-rate".to_owned()) {
+            command.args(["--send-rate", "0"]);
+        }
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the service starts");
+        let mut greeting = String::new();
+        BufReader::new(child.stdout.take().expect("its output")).read_line(&mut greeting).expect("a greeting");
+        let mut stderr = child.stderr.take().expect("its log");
+        let errors = Arc::new(Mutex::new(String::new()));
+        let reader = thread::spawn({
+            let errors = Arc::clone(&errors);
+            move || {
+                let mut buffer = [0; 4_096];
+                while let Ok(read @ 1..) = stderr.read(&mut buffer) {
+                    errors.lock().expect("not poisoned").push_str(&String::from_utf8_lossy(&buffer[..read]));
+                }
+            }
+        });
+        let url = greeting.split_whitespace().find(|word| word.starts_with("http://")).map(|url| url.trim_end_matches([',', '.']).to_owned());
+        let url = url.unwrap_or_else(|| panic!("no address in {greeting:?}: {}", errors.lock().expect("not poisoned")));
+        Self { child, url, folder, arguments, errors, reader: Some(reader) }
+    }
+
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        self.folder.path()
+    }
+
+    #[must_use]
+    pub fn secret(&self) -> Vec<u8> {
+        std::fs::read(self.data().join("token.key")).expect("the key of development mode")
+    }
+
+    /// Somebody with a token; registered by their first request.
+    #[must_use]
+    pub fn person(&self, id: &str) -> Person {
+        self.person_with(id, &json!({}))
+    }
+
+    #[must_use]
+    pub fn person_with(&self, id: &str, more: &Value) -> Person {
+        let mut claims = json!({ "sub": id, "name": id, "exp": now() + 3_600 });
+        claims.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        Person::new(id, sign(&self.secret(), &claims), &self.url)
+    }
+
+    #[must_use]
+    pub fn admin(&self) -> Person {
+        self.person_with("admin", &json!({ "roles": ["admin"] }))
+    }
+
+    /// People who are registered.
+    pub async fn people<const N: usize>(&self, ids: [&str; N]) -> [Person; N] {
+        let people = ids.map(|id| self.person(id));
+        for person in &people {
+            person.ask("{ me { id } }").await;
+        }
+        people
+    }
+
+    /// How many events the log has.
+    #[must_use]
+    pub fn events(&self) -> usize {
+        self.event_lines().len()
+    }
+
+    /// The log, by the command line.
+    #[must_use]
+    pub fn event_lines(&self) -> Vec<Value> {
+        let output = Command::new(BINARY).args(["events", "--data"]).arg(self.data()).output().expect("the log");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).expect("UTF-8").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    }
+
+    /// What the service told its operator so far.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.errors.lock().expect("not poisoned").clone()
+    }
+
+    /// SIGKILL, in the middle of whatever it does.
+    pub fn kill(&mut self) {
+        let _already_ended = self.child.kill();
+        let _reaped = self.child.wait();
+    }
+
+    /// Sends a signal such as `TERM`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(status.expect("kill").success());
+    }
+
+    /// Waits for the process to end.
+    pub fn wait(&mut self) -> ExitStatus {
+        let status = self.child.wait().expect("an end");
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("its log to its end");
+        }
+        status
+    }
+
+    /// The same service in the same folder, after a kill or a stop.
+    #[must_use]
+    pub fn again(mut self) -> Self {
+        self.kill();
+        Self::start_in(Arc::clone(&self.folder), self.arguments.clone())
+    }
+
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.data().join(name)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Runs the binary to its end.
+pub fn run(arguments: &[&str]) -> (bool, String, String) {
+    let output = Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().expect("it runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    (output.status.success(), text(output.stdout), text(output.stderr))
+}

@@ -1,0 +1,115 @@
+//! A client of the `graphql-transport-ws` protocol, frame by frame.
+
+use std::time::Duration;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+use super::{Person, Server};
+
+/// Longer than anything here takes: a wait that reaches it has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Everything that tests look at in an inbox event.
+pub const INBOX: &str = "__typename
+    ... on MessageAdded { cursor message { id text mine sender { id } } conversation { contact { id } unreadCount lastMessage { id } } }
+    ... on ConversationChanged { cursor conversation { contact { id } blocked unreadCount messages(last: 100) { edges { node { id text } } } } }
+    ... on ConversationRemoved { cursor contact { id } conversationId }
+    ... on ContactChanged { cursor contact { id name contactable canMessage blocked } }
+    ... on ChatSectionChanged { cursor chatSection { title listTemplate { number } } }
+    ... on CaughtUp { cursor }
+    ... on ResetRequired { cursor }";
+
+pub struct Socket {
+    stream: WebSocketStream<MaybeTlsStream<TcpStream>>,
+}
+
+/// How a socket ended.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Closed(pub u16);
+
+impl Socket {
+    /// A socket that has said nothing yet.
+    pub async fn open(server: &Server, protocol: Option<&str>) -> Self {
+        let mut request = format!("{}/graphql", server.url.replace("http", "ws")).into_client_request().expect("an address");
+        if let Some(protocol) = protocol {
+            request.headers_mut().insert("sec-websocket-protocol", protocol.parse().expect("a protocol"));
+        }
+        let (stream, _) = tokio_tungstenite::connect_async(request).await.expect("a socket");
+        Self { stream }
+    }
+
+    /// A socket of somebody who is signed in.
+    pub async fn signed_in(server: &Server, person: &Person) -> Self {
+        let mut socket = Self::open(server, Some("graphql-transport-ws")).await;
+        socket.say(&json!({ "type": "connection_init", "payload": { "authorization": format!("Bearer {}", person.token) } })).await;
+        assert_eq!(socket.hear().await.expect("an answer")["type"], "connection_ack");
+        socket
+    }
+
+    /// The inbox of somebody, caught up.
+    pub async fn inbox(server: &Server, person: &Person) -> Self {
+        let mut socket = Self::signed_in(server, person).await;
+        socket.subscribe_inbox(None).await;
+        assert_eq!(socket.event().await["__typename"], "CaughtUp");
+        socket
+    }
+
+    /// A cursor of somebody's inbox.
+    pub async fn inbox_cursor(server: &Server, person: &Person) -> String {
+        let mut socket = Self::signed_in(server, person).await;
+        socket.subscribe_inbox(None).await;
+        socket.event().await["cursor"].as_str().expect("a cursor").to_owned()
+    }
+
+    pub async fn subscribe_inbox(&mut self, after: Option<&str>) {
+        let query = format!("subscription($after: String) {{ inbox(after: $after) {{ {INBOX} }} }}");
+        self.subscribe("inbox", &query, json!({ "after": after })).await;
+    }
+
+    pub async fn subscribe(&mut self, id: &str, query: &str, variables: Value) {
+        self.say(&json!({ "id": id, "type": "subscribe", "payload": { "query": query, "variables": variables } })).await;
+    }
+
+    pub async fn say(&mut self, message: &Value) {
+        self.say_text(&message.to_string()).await;
+    }
+
+    pub async fn say_text(&mut self, text: &str) {
+        let _closed_is_heard_next = self.stream.send(Message::text(text)).await;
+    }
+
+    /// The next message, or how the socket ended.
+    pub async fn hear(&mut self) -> Result<Value, Closed> {
+        loop {
+            match timeout(PATIENCE, self.stream.next()).await.expect("something to hear") {
+                Some(Ok(Message::Text(text))) => return Ok(serde_json::from_str(&text).expect("JSON")),
+                Some(Ok(Message::Close(Some(frame)))) => return Err(Closed(frame.code.into())),
+                Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Binary(_) | Message::Frame(_))) => {}
+                Some(Ok(Message::Close(None)) | Err(_)) | None => return Err(Closed(0)),
+            }
+        }
+    }
+
+    /// The next event of the inbox.
+    pub async fn event(&mut self) -> Value {
+        let mut message = self.hear().await.expect("an event");
+        assert_eq!(message["type"], "next", "{message}");
+        assert!(message["payload"].get("errors").is_none(), "{message}");
+        message["payload"]["data"]["inbox"].take()
+    }
+
+    /// Waits for the socket to be closed.
+    pub async fn closed(&mut self) -> Closed {
+        loop {
+            if let Err(closed) = self.hear().await {
+                return closed;
+            }
+        }
+    }
+}
