@@ -10,12 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use thiserror::Error;
-use tokio::sync::Semaphore;
 
-/// How many readers work side by side. More than the cores of a small machine: some wait for a disk.
-const READERS: usize = 4;
 /// Statements kept prepared on a connection; more than this service has.
 const PREPARED_STATEMENTS: usize = 64;
 /// When the write-ahead log is folded back into its file.
@@ -114,7 +112,7 @@ pub(crate) fn open_writer(path: &Path, durability: Durability) -> Result<Connect
     connection.pragma_update(None, "synchronous", if durability == Durability::Full { "full" } else { "normal" })?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "cache_size", -32 << 10)?;
-    connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+    keep_prepared(&connection)?;
     Ok(connection)
 }
 
@@ -122,8 +120,16 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_PATIENCE)?;
     connection.pragma_update(None, "cache_size", -8 << 10)?;
-    connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+    keep_prepared(&connection)?;
     Ok(connection)
+}
+
+/// Prepared statements stay prepared. Without the stability guarantee, SQLite plans a statement anew
+/// for every parameter whose value could matter to a plan: a quarter of a send's time went there.
+fn keep_prepared(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection.set_prepared_statement_cache_capacity(PREPARED_STATEMENTS);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 /// Looks at a file without changing it: none yet (`None`), or whose it is and of which format.
@@ -175,32 +181,26 @@ fn whole(path: &Path, length: u64) -> Result<(), OpenError> {
     if length < page_size * pages { Err(damaged("its end is missing")) } else { Ok(()) }
 }
 
-/// Connections that read beside the writer, each call on a thread where waiting is allowed.
+/// Connections that read beside the writer. A read runs on the thread that asks: from memory it takes
+/// less time than another thread would to wake (`docs/decisions/0009-reads-on-the-asking-thread.md`).
 pub(crate) struct Readers {
+    path: PathBuf,
     idle: Mutex<Vec<Connection>>,
-    permits: Semaphore,
 }
 
 impl Readers {
-    pub(crate) fn open(path: &Path) -> Result<Arc<Self>, rusqlite::Error> {
-        let idle = (0..READERS).map(|_| open_reader(path)).collect::<Result<_, _>>()?;
-        Ok(Arc::new(Self { idle: Mutex::new(idle), permits: Semaphore::new(READERS) }))
+    pub(crate) fn open(path: &Path) -> Result<Self, rusqlite::Error> {
+        Ok(Self { path: path.into(), idle: Mutex::new(vec![open_reader(path)?]) })
     }
 
     /// Runs a query. What it reads in one call is one moment of the store when it opens a transaction.
-    pub(crate) async fn read<T: Send + 'static>(
-        self: &Arc<Self>,
-        query: impl FnOnce(&mut Connection) -> Result<T, rusqlite::Error> + Send + 'static,
-    ) -> Result<T, rusqlite::Error> {
-        let readers = Arc::clone(self);
-        let _permit = self.permits.acquire().await.expect("never closed");
-        let work = tokio::task::spawn_blocking(move || {
-            let mut connection = readers.lock_idle().pop().expect("a connection a permit");
-            let answer = query(&mut connection);
-            readers.lock_idle().push(connection);
-            answer
-        });
-        work.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+    /// There are as many connections as there ever were readers at once, so nobody waits for one.
+    pub(crate) fn read<T>(&self, query: impl FnOnce(&mut Connection) -> Result<T, rusqlite::Error>) -> Result<T, rusqlite::Error> {
+        let idle = self.lock_idle().pop();
+        let mut connection = idle.map_or_else(|| open_reader(&self.path), Ok)?;
+        let answer = query(&mut connection);
+        self.lock_idle().push(connection);
+        answer
     }
 
     fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
