@@ -10,6 +10,7 @@ mod golden;
 mod laws;
 mod model;
 mod read_store;
+mod readme;
 mod sockets;
 mod support;
 mod tokens;
