@@ -3,6 +3,8 @@
 //!
 //! `cargo bench --bench service -- [MESSAGES…]`: the numbers of stored messages, 1000 and 100000 by default.
 
+#![expect(clippy::print_stdout, clippy::disallowed_methods, clippy::cast_precision_loss, reason = "it measures, and prints what it measured")]
+
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
