@@ -3,7 +3,14 @@
 //!
 //! `cargo bench --bench service -- [MESSAGES…]`: the numbers of stored messages, 1000 and 100000 by default.
 
-#![expect(clippy::print_stdout, clippy::disallowed_methods, clippy::cast_precision_loss, reason = "it measures, and prints what it measured")]
+#![expect(
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "it measures, and prints what it measured"
+)]
 
 use std::collections::HashMap;
 use std::io::{BufRead as _, BufReader};

@@ -4,6 +4,7 @@ mod api;
 mod architecture;
 mod bad_input;
 mod command_line;
+mod commands;
 mod crash;
 mod event_log;
 mod golden;

@@ -95,7 +95,8 @@ impl App {
         }
         let id = chosen.unwrap_or_else(|| MessageId(self.new_id()));
         let message = Message { id, text };
-        match self.append_message(viewer, &contact, &message).await {
+        let (app, by, to, sent) = (self.clone(), viewer.clone(), contact.clone(), message.clone());
+        match to_its_end(async move { app.append_message(&by, &to, &sent).await }).await {
             Ok(recorded) => self.shown(viewer, recorded).await,
             Err(AppError::Refused(refusal @ (Refusal::ContactBlocked | Refusal::NotContactable))) if chosen.is_some() => match self.0.log.find(id.0).await? {
                 Some(first) => self.shown(viewer, same_message(first, viewer, &contact, &message)?).await,
@@ -145,7 +146,7 @@ impl App {
     pub async fn open_conversation(&self, viewer: &Viewer, with: &str) -> Result<UserId, AppError> {
         let contact = other_user(viewer, with)?;
         let contactable = self.is_contactable(&contact).await?;
-        self.command(viewer, &contact, &ConversationCommand::Open { contactable }).await?;
+        self.command(viewer, &contact, ConversationCommand::Open { contactable }).await?;
         Ok(contact)
     }
 
@@ -166,7 +167,7 @@ impl App {
                 message.map_or(UpTo::Nothing, |message| UpTo::Message(message.place_for(viewer.id())))
             }
         };
-        self.command(viewer, &contact, &ConversationCommand::MarkAsRead { up_to }).await?;
+        self.command(viewer, &contact, ConversationCommand::MarkAsRead { up_to }).await?;
         Ok(contact)
     }
 
@@ -176,7 +177,7 @@ impl App {
     /// A refusal or a fault.
     pub async fn delete_conversation(&self, viewer: &Viewer, with: &str) -> Result<(ConversationId, Done), AppError> {
         let contact = self.known_user(viewer, with).await?;
-        let done = self.command(viewer, &contact, &ConversationCommand::Delete).await?;
+        let done = self.command(viewer, &contact, ConversationCommand::Delete).await?;
         Ok((ConversationId::between(viewer.id(), &contact), done))
     }
 
@@ -186,7 +187,7 @@ impl App {
     /// A refusal or a fault.
     pub async fn block_user(&self, viewer: &Viewer, user: &str) -> Result<UserId, AppError> {
         let contact = self.known_user(viewer, user).await?;
-        self.command(viewer, &contact, &ConversationCommand::Block).await?;
+        self.command(viewer, &contact, ConversationCommand::Block).await?;
         Ok(contact)
     }
 
@@ -196,7 +197,7 @@ impl App {
     /// A refusal or a fault.
     pub async fn unblock_user(&self, viewer: &Viewer, user: &str) -> Result<(UserId, Done), AppError> {
         let contact = self.known_user(viewer, user).await?;
-        let done = self.command(viewer, &contact, &ConversationCommand::Unblock).await?;
+        let done = self.command(viewer, &contact, ConversationCommand::Unblock).await?;
         Ok((contact, done))
     }
 
@@ -300,7 +301,12 @@ impl App {
     }
 
     /// A command on the viewer's conversation with a registered contact.
-    async fn command(&self, viewer: &Viewer, contact: &UserId, command: &ConversationCommand) -> Result<Done, AppError> {
+    async fn command(&self, viewer: &Viewer, contact: &UserId, command: ConversationCommand) -> Result<Done, AppError> {
+        let (app, viewer, contact) = (self.clone(), viewer.clone(), contact.clone());
+        to_its_end(async move { app.decide_and_append(&viewer, &contact, &command).await }).await
+    }
+
+    async fn decide_and_append(&self, viewer: &Viewer, contact: &UserId, command: &ConversationCommand) -> Result<Done, AppError> {
         let conversation = ConversationId::between(viewer.id(), contact);
         let id = self.new_id();
         let turn = self.turn(conversation).await;
@@ -423,7 +429,17 @@ impl App {
     }
 }
 
+/// Lets a command end even when nobody waits for its answer any more: a client that goes away between an
+/// append and its outcome must not leave the state in memory behind the log.
+async fn to_its_end<T: Send + 'static>(command: impl Future<Output = Result<T, AppError>> + Send + 'static) -> Result<T, AppError> {
+    tokio::spawn(command).await.unwrap_or_else(|ended| match ended.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        Err(_) => Err(Fault::Stalled.into()),
+    })
+}
+
 /// What is sent, under which id.
+#[derive(Clone)]
 struct Message {
     id: MessageId,
     text: MessageText,
