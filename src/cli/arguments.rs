@@ -1,6 +1,6 @@
 //! Arguments, each with its environment variable.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::str::FromStr;
 
@@ -86,8 +86,8 @@ pub(super) struct Keys {
 
 #[derive(Args, Debug)]
 pub(super) struct Serve {
-    /// The address to listen on. Port 0: any free one.
-    #[arg(long, env = "ENTRENOUS_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    /// The address to listen on, such as localhost:8080. Port 0: any free one.
+    #[arg(long, env = "ENTRENOUS_LISTEN", default_value = "127.0.0.1:8080", value_name = "ADDRESS", value_parser = socket_address)]
     pub listen: SocketAddr,
     #[command(flatten)]
     pub data: Data,
@@ -114,6 +114,12 @@ pub(super) struct Serve {
     /// What to log: error, warn, info, debug, trace, or a filter such as `entrenous=debug`.
     #[arg(long, env = "ENTRENOUS_TRACE", default_value = "info", value_name = "FILTER")]
     pub trace: String,
+}
+
+/// An address, or a name that this machine knows.
+fn socket_address(given: &str) -> Result<SocketAddr, String> {
+    let mut addresses = given.to_socket_addrs().map_err(|error| error.to_string())?;
+    addresses.next().ok_or_else(|| "no such address".to_owned())
 }
 
 impl Serve {

@@ -4,6 +4,7 @@
 mod connection;
 mod cursors;
 mod errors;
+mod limits;
 mod loader;
 mod mutation;
 mod query;
@@ -38,13 +39,18 @@ pub fn sdl() -> String {
     schema().sdl()
 }
 
-/// Parses a request's document.
+/// Parses a request's document, and looks whether the executor may be asked to.
 ///
 /// # Errors
-/// The response to give: `GRAPHQL_PARSE_FAILED`.
+/// The response to give: `GRAPHQL_PARSE_FAILED`, `QUERY_TOO_COMPLEX`, or `GRAPHQL_VALIDATION_FAILED` for
+/// a fragment inside itself.
 pub fn parse(mut request: Request) -> Result<Request, Box<Response>> {
+    if request.query.len() > limits::MAX_DOCUMENT_BYTES {
+        return Err(Box::new(Code::QueryTooComplex.response("the document is longer than 64 KiB: send values as variables")));
+    }
     match parse_query(&request.query) {
         Ok(document) => {
+            limits::check(&document).map_err(|(code, message)| Box::new(code.response(message)))?;
             request.set_parsed_query(document);
             Ok(request)
         }
