@@ -12,4 +12,3 @@ create table users (
 ) without rowid;
 
 create index users_by_name on users (sort_key, id);
-create index users_by_change on users (changed);

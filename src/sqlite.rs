@@ -5,8 +5,8 @@ use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Seek as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -132,7 +132,7 @@ fn keep_prepared(connection: &Connection) -> Result<(), rusqlite::Error> {
     Ok(())
 }
 
-/// Looks at a file without changing it: none yet (`None`), or whose it is and of which format.
+/// Looks at a file without changing it: none yet, or one whose making was cut short (`None`); or whose it is and of which format.
 pub(crate) fn inspect(path: &Path) -> Result<Option<Inspection>, OpenError> {
     let length = match fs::metadata(path) {
         Ok(metadata) => metadata.len(),
@@ -149,7 +149,11 @@ pub(crate) fn inspect(path: &Path) -> Result<Option<Inspection>, OpenError> {
     let sqlite = OpenError::sqlite(path);
     let connection = open_reader(path).map_err(&sqlite)?;
     let pragma = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let tables: i64 = connection.query_row("select count(*) from sqlite_schema", [], |row| row.get(0)).map_err(&sqlite)?;
     let inspection = Inspection { application: pragma("application_id").map_err(&sqlite)? };
+    if tables == 0 {
+        return Ok(None);
+    }
     if length <= CHECKED_WHOLE_BYTES {
         let finding: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0)).map_err(&sqlite)?;
         if finding != "ok" {
@@ -213,39 +217,41 @@ impl Readers {
 /// writer alone would never catch up with a busy one. Readers never do it.
 pub(crate) struct WalKeeper {
     wal: PathBuf,
-    fold: SyncSender<()>,
-    folded: Arc<std::sync::atomic::AtomicBool>,
+    orders: SyncSender<()>,
+    outcomes: Receiver<Result<(), rusqlite::Error>>,
 }
 
 impl WalKeeper {
     pub(crate) fn start(path: &Path) -> Result<Self, rusqlite::Error> {
         let connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_PATIENCE)?;
-        let (fold, orders) = sync_channel::<()>(1);
-        let folded = Arc::new(std::sync::atomic::AtomicBool::new(false));
-        let done = Arc::clone(&folded);
-        thread::Builder::new()
-            .name("wal-keeper".into())
-            .spawn(move || {
-                while orders.recv().is_ok() {
-                    match connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(())) {
-                        Ok(()) => done.store(true, std::sync::atomic::Ordering::Release),
-                        Err(error) => tracing::warn!(%error, "the write-ahead log could not be folded"),
-                    }
+        let (orders, to_do) = sync_channel::<()>(1);
+        let (done, outcomes) = sync_channel(2);
+        let keep = move || {
+            while to_do.recv().is_ok() {
+                if done.send(connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))).is_err() {
+                    return;
                 }
-            })
-            .expect("a thread can be started");
-        Ok(Self { wal: beside(path, "-wal"), fold, folded })
+            }
+        };
+        thread::Builder::new().name("wal-keeper".into()).spawn(keep).expect("a thread can be started");
+        Ok(Self { wal: beside(path, "-wal"), orders, outcomes })
     }
 
-    /// Called by the writer between transactions.
+    /// Called by the writer between transactions. Readers that stay too long are no error: it is tried again.
+    ///
+    /// # Errors
+    /// When the file could not be written or flushed.
     pub(crate) fn tend(&self, writer: &Connection) -> Result<(), rusqlite::Error> {
-        if self.folded.swap(false, std::sync::atomic::Ordering::Acquire) {
+        if let Ok(folded) = self.outcomes.try_recv() {
+            folded?;
             writer.busy_timeout(TRUNCATE_PATIENCE)?;
-            writer.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()))?;
+            let truncated = writer.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
             writer.busy_timeout(BUSY_PATIENCE)?;
-        } else if fs::metadata(&self.wal).is_ok_and(|wal| wal.len() > WAL_LIMIT_BYTES) {
-            let _already_ordered = self.fold.try_send(());
+            return truncated;
+        }
+        if fs::metadata(&self.wal).is_ok_and(|wal| wal.len() > WAL_LIMIT_BYTES) {
+            let _already_ordered = self.orders.try_send(());
         }
         Ok(())
     }

@@ -68,6 +68,8 @@ async fn u4_the_directory_lists_everybody_else_by_name() {
     let endless = "e".repeat(200_000);
     for (search, found) in [
         (endless.as_str(), vec![]),
+        ("\u{0}eve", vec![]),
+        ("eve\u{0}", vec![]),
         ("EVE", vec!["u2", "u9"]),
         ("zoe", vec!["u5", "u0"]),
         ("ang", vec!["u6"]),

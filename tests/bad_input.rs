@@ -57,10 +57,10 @@ async fn documents_that_cannot_be_executed_have_their_code() {
     let [alice] = server.people(["alice"]).await;
     let deep = format!("{{ {}id{} }}", "me { conversation { contact { ".repeat(8), " } } }".repeat(8));
     let wide = "{ conversations(first: 100) { edges { node { messages(first: 100) { edges { node { id text } } } } } } }";
-    let doubling: String = (0..60).map(|n| format!("fragment f{n} on User {{ ...f{} ...f{} }} ", n + 1, n + 1)).collect();
-    let doubling = format!("{{ me {{ ...f0 }} }} {doubling} fragment f60 on User {{ id }}");
-    let aliases: String = (0..3_000).map(|n| format!("a{n}: me {{ id }} ")).collect();
-    let aliases = format!("{{ {aliases} }}");
+    let doubling: Vec<String> = (0..60).map(|n| format!("fragment f{n} on User {{ ...f{} ...f{} }}", n + 1, n + 1)).collect();
+    let doubling = format!("{{ me {{ ...f0 }} }} {} fragment f60 on User {{ id }}", doubling.join(" "));
+    let aliases: Vec<String> = (0..3_000).map(|n| format!("a{n}: me {{ id }}")).collect();
+    let aliases = format!("{{ {} }}", aliases.join(" "));
     let long = format!("{{ me {{ id }} }} # {}", "x".repeat(70_000));
     let cases = [
         (&*doubling, "QUERY_TOO_COMPLEX"),

@@ -2,14 +2,14 @@
 
 use super::access::Viewer;
 use super::{App, AppError};
+use crate::domain::collation::searchable;
 use crate::domain::ids::{ConversationId, MessageId, UserId};
 use crate::domain::profile::Name;
 use crate::domain::section::ChatSection;
 use crate::projections::messages::MessageRow;
-use crate::projections::users::searchable;
 use crate::read_store::{DirectoryKey, ListKey, ListOrder, MessageView, Page, Run, Slice, Totals, UserView};
 
-/// No name is longer once it is made searchable, so nobody is found by more.
+/// No name is longer once it is made searchable, so nobody is found by more; nor by a control character.
 const LONGEST_SEARCH_BYTES: usize = 64 * Name::MAX_CHARACTERS;
 
 impl App {
@@ -27,7 +27,7 @@ impl App {
     /// When the service cannot answer.
     pub async fn users(&self, viewer: &Viewer, search: Option<&str>, slice: Slice<DirectoryKey>) -> Result<Page<UserView>, AppError> {
         let part = searchable(search.unwrap_or_default().trim());
-        if part.len() > LONGEST_SEARCH_BYTES {
+        if part.len() > LONGEST_SEARCH_BYTES || part.chars().any(char::is_control) {
             return Ok(Page { rows: vec![], has_next: false, has_previous: false });
         }
         Ok(self.0.store.directory(viewer.id(), &part, slice).await?)

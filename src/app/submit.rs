@@ -10,7 +10,7 @@ use crate::domain::Refusal;
 use crate::domain::community::{self, Community};
 use crate::domain::conversation::{self, ConversationCommand, ConversationEvent, MessageSent, Side, UpTo};
 use crate::domain::event::{Event, Position, RecordedEvent, Stream};
-use crate::domain::ids::{ConversationId, InvalidMessageId, MessageId, UserId};
+use crate::domain::ids::{ConversationId, InvalidMessageId, InvalidUserId, MessageId, UserId};
 use crate::domain::profile::{Name, Picture, Profile};
 use crate::domain::section::{self, ChatSection};
 use crate::domain::text::MessageText;
@@ -84,17 +84,11 @@ impl App {
     /// A refusal in the order of S8, too high a rate, or a fault.
     pub async fn send_message(&self, viewer: &Viewer, to: &str, text: &str, id: Option<&str>) -> Result<MessageRow, AppError> {
         self.0.send_rate.take(viewer.id(), self.now()).map_err(|retry_after_seconds| AppError::RateLimited { retry_after_seconds })?;
-        let chosen = id
-            .map(MessageId::parse)
-            .transpose()
-            .map_err(|InvalidMessageId| Refusal::InvalidInput("a message id is a UUID such as 0192f0c1-5e2f-7cc3-98c4-dc0c0c07398f"))?;
+        let chosen = id.map(MessageId::parse).transpose().map_err(|InvalidMessageId| Refusal::InvalidInput(InvalidMessageId::WHAT_IS_RIGHT))?;
         let text = MessageText::parse(text).map_err(Refusal::from)?;
         let contact = other_user(viewer, to)?;
-        if let Some(id) = chosen {
-            self.names_nobody(id).await?;
-        }
         let id = chosen.unwrap_or_else(|| MessageId(self.new_id()));
-        let message = Message { id, text };
+        let message = Message { id, text, is_chosen: chosen.is_some() };
         let (app, by, to, sent) = (self.clone(), viewer.clone(), contact.clone(), message.clone());
         match to_its_end(async move { app.append_message(&by, &to, &sent).await }).await {
             Ok(recorded) => self.shown(viewer, recorded).await,
@@ -112,11 +106,12 @@ impl App {
         let _turn = self.turn(conversation).await;
         for _ in 0..ATTEMPTS {
             let standing = self.standing(viewer.id(), contact, conversation).await?;
+            self.names_nobody(message).await?;
             let side = standing.side_of(viewer.id(), contact);
             // Who stands in the list was registered and may be written to whatever the switch says.
             let contactable = side.is_listed() || self.is_contactable(contact).await?;
             let send = ConversationCommand::Send { id: message.id, text: message.text.clone(), contactable };
-            let events = conversation::decide(&side, viewer.id(), contact, send)?;
+            let events = self.decided(conversation::decide(&side, viewer.id(), contact, send)).await?;
             let append = self.append(viewer, command, Stream::Conversation(conversation), standing.version, events, Some(message.id));
             match self.0.log.append(append).await {
                 Ok(recorded) => {
@@ -206,7 +201,7 @@ impl App {
     /// # Errors
     /// A fault.
     pub async fn toggle_contactable(&self, viewer: &Viewer, contactable: bool) -> Result<(), AppError> {
-        self.command_user(viewer, |_| Ok(UserCommand::ToggleContactable(contactable))).await
+        self.command_user(viewer, |_| UserCommand::ToggleContactable(contactable)).await
     }
 
     /// Changes the viewer's own profile (U3).
@@ -221,7 +216,7 @@ impl App {
                 name: name.clone().unwrap_or_else(|| user.profile.name.clone()),
                 picture: picture.clone().unwrap_or_else(|| user.profile.picture.clone()),
             };
-            Ok(UserCommand::UpdateProfile(profile))
+            UserCommand::UpdateProfile(profile)
         })
         .await
     }
@@ -259,7 +254,7 @@ impl App {
         let newcomers = users
             .into_iter()
             .map(|user| {
-                let id = UserId::parse(&user.id).map_err(|_| Refusal::InvalidInput("a user id has 1 to 128 characters of A-Z a-z 0-9 . _ : @ | -"))?;
+                let id = UserId::parse(&user.id).map_err(|_| Refusal::InvalidInput(InvalidUserId::WHAT_IS_RIGHT))?;
                 let picture = user.picture.as_deref().map(Picture::parse).transpose()?;
                 Ok((id, Profile { name: Name::parse(&user.name)?, picture }))
             })
@@ -287,12 +282,12 @@ impl App {
     }
 
     /// A command on the viewer's own user stream.
-    async fn command_user(&self, viewer: &Viewer, command: impl Fn(&User) -> Result<UserCommand, Refusal>) -> Result<(), AppError> {
+    async fn command_user(&self, viewer: &Viewer, command: impl Fn(&User) -> UserCommand) -> Result<(), AppError> {
         let id = self.new_id();
         for _ in 0..ATTEMPTS {
             self.caught_up().await?;
             let row = self.0.store.user(viewer.id()).await?.ok_or(Refusal::UserNotFound)?;
-            let events = user::decide(&row.user, viewer.id(), command(&row.user)?)?;
+            let events = user::decide(&row.user, viewer.id(), command(&row.user));
             if self.append_or_conflict(viewer, id, Stream::User(viewer.id().clone()), row.version, events).await? {
                 return Ok(());
             }
@@ -313,7 +308,7 @@ impl App {
         for _ in 0..ATTEMPTS {
             let standing = self.standing(viewer.id(), contact, conversation).await?;
             let side = standing.side_of(viewer.id(), contact);
-            let events = conversation::decide(&side, viewer.id(), contact, command.clone())?;
+            let events = self.decided(conversation::decide(&side, viewer.id(), contact, command.clone())).await?;
             let done = Done { before: side };
             if events.is_empty() {
                 drop(turn);
@@ -333,6 +328,14 @@ impl App {
             }
         }
         Err(Fault::Contended.into())
+    }
+
+    /// A refusal too is answered only when the views show why.
+    async fn decided<T>(&self, decision: Result<T, Refusal>) -> Result<T, AppError> {
+        if decision.is_err() {
+            self.caught_up().await?;
+        }
+        Ok(decision?)
     }
 
     /// Appends what was decided on a version and waits for the views; false where the stream was at
@@ -413,12 +416,12 @@ impl App {
         Ok(self.0.store.user(contact).await?.ok_or(Refusal::UserNotFound)?.user.contactable)
     }
 
-    /// A message must not take the id of a user: clients keep both in one store, by id.
-    async fn names_nobody(&self, id: MessageId) -> Result<(), AppError> {
-        match self.0.store.user(&UserId::from_stored(id.to_string())).await? {
-            Some(_) => Err(Refusal::MessageIdReused.into()),
-            None => Ok(()),
-        }
+    /// A new message must not take the id of a user: clients keep both in one store, by id.
+    async fn names_nobody(&self, message: &Message) -> Result<(), AppError> {
+        let is_taken = message.is_chosen
+            && self.0.store.user(&UserId::from_stored(message.id.to_string())).await?.is_some()
+            && self.0.log.find(message.id.0).await?.is_none();
+        if is_taken { Err(Refusal::MessageIdReused.into()) } else { Ok(()) }
     }
 
     /// The other user of a command: registered, and not the viewer.
@@ -443,6 +446,8 @@ async fn to_its_end<T: Send + 'static>(command: impl Future<Output = Result<T, A
 struct Message {
     id: MessageId,
     text: MessageText,
+    /// The id is the client's.
+    is_chosen: bool,
 }
 
 /// An id that cannot be anybody's is nobody's.

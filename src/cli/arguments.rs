@@ -133,13 +133,13 @@ pub(super) struct Token {
     /// The user's id: the token's `sub`.
     pub user: String,
     /// The user's name.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, env = "ENTRENOUS_TOKEN_NAME", value_name = "NAME")]
     pub name: Option<String>,
     /// What the user may do beside chatting; can be given twice.
-    #[arg(long, value_name = "ROLE")]
+    #[arg(long, env = "ENTRENOUS_TOKEN_ROLE", value_name = "ROLE")]
     pub role: Vec<Role>,
     /// How long the token lasts, such as 30s, 15m, 1h or 24h.
-    #[arg(long, default_value = "1h", value_name = "DURATION")]
+    #[arg(long, env = "ENTRENOUS_TOKEN_TTL", default_value = "1h", value_name = "DURATION")]
     pub ttl: SignedDuration,
     #[command(flatten)]
     pub data: Data,
@@ -167,6 +167,6 @@ pub(super) struct Events {
     #[command(flatten)]
     pub data: Data,
     /// Go on as the log grows.
-    #[arg(long)]
+    #[arg(long, env = "ENTRENOUS_FOLLOW")]
     pub follow: bool,
 }

@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::arguments::Events;
-use crate::domain::event::{Position, Timestamp};
+use crate::domain::event::Position;
 use crate::event_log::{EventLog, StoredEvent};
 
 /// Events read at once.
@@ -66,7 +66,7 @@ fn write_lines(out: &mut impl io::Write, events: &[StoredEvent]) -> anyhow::Resu
             version: event.version,
             id: event.id,
             r#type: &event.kind,
-            at: rfc3339(event.at),
+            at: event.at.to_string(),
             actor: event.actor.as_deref(),
             correlation_id: event.correlation,
             causation_id: event.causation,
@@ -76,8 +76,4 @@ fn write_lines(out: &mut impl io::Write, events: &[StoredEvent]) -> anyhow::Resu
         out.write_all(b"\n")?;
     }
     Ok(())
-}
-
-fn rfc3339(at: Timestamp) -> String {
-    jiff::Timestamp::from_microsecond(at.0).map_or_else(|_| at.0.to_string(), |at| format!("{at:.6}"))
 }

@@ -58,6 +58,16 @@ impl fmt::Display for Position {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(pub i64);
 
+impl fmt::Display for Timestamp {
+    /// RFC 3339 with microseconds: `2026-01-31T12:34:56.123456Z`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(at) => write!(f, "{at:.6}"),
+            Err(_) => write!(f, "{} µs", self.0),
+        }
+    }
+}
+
 /// Who did it, and in the course of what.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata {

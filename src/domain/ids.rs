@@ -15,8 +15,12 @@ pub struct UserId(Arc<str>);
 
 /// The id is not 1 to 128 characters of `A-Z a-z 0-9 . _ : @ | -`.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("a user id has 1 to 128 characters of A-Z a-z 0-9 . _ : @ | -")]
+#[error("{}", Self::WHAT_IS_RIGHT)]
 pub struct InvalidUserId;
+
+impl InvalidUserId {
+    pub const WHAT_IS_RIGHT: &str = "a user id has 1 to 128 characters of A-Z a-z 0-9 . _ : @ | -";
+}
 
 impl UserId {
     /// The longest id, in characters.
@@ -64,8 +68,12 @@ pub struct MessageId(pub Uuid);
 
 /// The id is not a UUID in its hyphenated form.
 #[derive(Debug, Error, PartialEq, Eq)]
-#[error("a message id is a UUID such as 0192f0c1-5e2f-7cc3-98c4-dc0c0c07398f")]
+#[error("{}", Self::WHAT_IS_RIGHT)]
 pub struct InvalidMessageId;
+
+impl InvalidMessageId {
+    pub const WHAT_IS_RIGHT: &str = "a message id is a UUID such as 0192f0c1-5e2f-7cc3-98c4-dc0c0c07398f";
+}
 
 impl MessageId {
     /// Parses the hyphenated form, in either case.

@@ -9,16 +9,19 @@
 //! | U1, S5 identifiers | [`ids`] |
 //! | U2, U5 registration and the plan's limit | [`community`] |
 //! | U3 names and pictures | [`profile`] |
+//! | U4 how names sort and are found | [`collation`] |
 //! | U6 the switch, profile changes | [`user`] |
 //! | T1 to T4 message text | [`text`] |
 //! | S, L3, B, D and U7 everything between two users | [`conversation`] |
 //! | C1 to C3 the back office's section | [`section`] |
 //! | stream names and the union of all events | [`event`] |
 
+pub mod collation;
 pub mod community;
 pub mod conversation;
 pub mod event;
 pub mod ids;
+mod line;
 pub mod profile;
 mod refusal;
 pub mod section;

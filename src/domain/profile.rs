@@ -7,6 +7,7 @@ use url::Url;
 
 use super::Refusal;
 use super::ids::UserId;
+use super::line;
 
 /// A name to show: 1 to 100 characters, normalised, trimmed, on one line. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +22,8 @@ impl Name {
     /// # Errors
     /// [`Refusal::InvalidInput`] when it is empty, too long, or has a control character.
     pub fn parse(written: &str) -> Result<Self, Refusal> {
-        let name = ComposingNormalizerBorrowed::new_nfc().normalize(written);
-        let name = name.trim();
-        if name.is_empty() || name.chars().nth(Self::MAX_CHARACTERS).is_some() || name.chars().any(char::is_control) {
-            return Err(Refusal::InvalidInput("a name has 1 to 100 characters and no control character"));
-        }
-        Ok(Self(name.into()))
+        let refusal = Refusal::InvalidInput("a name has 1 to 100 characters and no control character");
+        line::parse(written, Self::MAX_CHARACTERS).map(Self).ok_or(refusal)
     }
 
     /// The name of a token's claim, made to fit; the user's id where the claim has none.

@@ -2,9 +2,8 @@
 
 use std::sync::Arc;
 
-use icu_normalizer::ComposingNormalizerBorrowed;
-
 use super::Refusal;
+use super::line;
 
 /// The section's new design, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,12 +42,8 @@ impl Title {
     /// # Errors
     /// [`Refusal::InvalidInput`] when it is empty, too long, or has a control character.
     pub fn parse(written: &str) -> Result<Self, Refusal> {
-        let title = ComposingNormalizerBorrowed::new_nfc().normalize(written);
-        let title = title.trim();
-        if title.is_empty() || title.chars().nth(Self::MAX_CHARACTERS).is_some() || title.chars().any(char::is_control) {
-            return Err(Refusal::InvalidInput("a title has 1 to 60 characters and no control character"));
-        }
-        Ok(Self(title.into()))
+        let refusal = Refusal::InvalidInput("a title has 1 to 60 characters and no control character");
+        line::parse(written, Self::MAX_CHARACTERS).map(Self).ok_or(refusal)
     }
 
     /// A title that was parsed before it was stored.

@@ -1,6 +1,5 @@
 //! What a registered user says of themselves: profile (U3) and whether others may write first (U6).
 
-use super::Refusal;
 use super::community::UserRegistered;
 use super::ids::UserId;
 use super::profile::Profile;
@@ -39,13 +38,12 @@ pub enum UserCommand {
     UpdateProfile(Profile),
 }
 
-/// Setting what is already set yields nothing.
-///
-/// # Errors
-/// None today: what a profile may hold is checked where it is parsed.
-pub fn decide(user: &User, id: &UserId, command: UserCommand) -> Result<Vec<UserEvent>, Refusal> {
+/// Setting what is already set yields nothing. Nothing is refused: what a profile may hold is checked
+/// where it is parsed.
+#[must_use]
+pub fn decide(user: &User, id: &UserId, command: UserCommand) -> Vec<UserEvent> {
     let user_id = || id.clone();
-    Ok(match command {
+    match command {
         UserCommand::ToggleContactable(contactable) if contactable != user.contactable => {
             vec![UserEvent::ContactableChanged { user: user_id(), contactable }]
         }
@@ -53,7 +51,7 @@ pub fn decide(user: &User, id: &UserId, command: UserCommand) -> Result<Vec<User
             vec![UserEvent::ProfileUpdated { user: user_id(), profile }]
         }
         UserCommand::ToggleContactable(_) | UserCommand::UpdateProfile(_) => vec![],
-    })
+    }
 }
 
 #[cfg(test)]
@@ -68,7 +66,7 @@ mod tests {
     }
 
     fn apply(user: &mut User, id: &UserId, command: UserCommand) -> usize {
-        let events = decide(user, id, command).expect("never refused");
+        let events = decide(user, id, command);
         for event in &events {
             user.evolve(event);
         }

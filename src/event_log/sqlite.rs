@@ -319,7 +319,8 @@ impl Writer {
                 }
             }
             if let Err(error) = self.wal.tend(&self.connection) {
-                tracing::warn!(%error, "the write-ahead log could not be truncated");
+                tracing::error!(%error, "the event log could not be folded into its file and stops");
+                return;
             }
             if closing {
                 break;

@@ -14,6 +14,9 @@ pub(super) const MAX_DOCUMENT_BYTES: usize = 64 << 10;
 /// The most fields and fragments of a document, each fragment counted wherever it is spread.
 const MAX_SELECTIONS: usize = 2_000;
 
+/// How deep fields and fragments may be nested in each other, so that looking has an end.
+const MAX_LEVELS: usize = 64;
+
 /// Why a document is not given to the executor.
 pub(super) type Excess = (Code, &'static str);
 
@@ -23,11 +26,11 @@ pub(super) fn check(document: &ExecutableDocument) -> Result<(), Excess> {
     let mut counter = Counter { fragments: &document.fragments, counted: HashMap::new() };
     let mut selections = 0_usize;
     for (_, operation) in document.operations.iter() {
-        selections = selections.saturating_add(counter.count(&operation.node.selection_set.node)?);
+        selections = selections.saturating_add(counter.count(&operation.node.selection_set.node, 0)?);
     }
     // Also those that no operation spreads: the executor validates them.
     for name in document.fragments.keys() {
-        selections = selections.saturating_add(counter.count_fragment(name)?);
+        selections = selections.saturating_add(counter.count_fragment(name, 0)?);
     }
     if selections > MAX_SELECTIONS { Err((Code::QueryTooComplex, "the query selects too much")) } else { Ok(()) }
 }
@@ -39,13 +42,16 @@ struct Counter<'a> {
 }
 
 impl<'a> Counter<'a> {
-    fn count(&mut self, set: &'a SelectionSet) -> Result<usize, Excess> {
+    fn count(&mut self, set: &'a SelectionSet, level: usize) -> Result<usize, Excess> {
+        if level > MAX_LEVELS {
+            return Err((Code::QueryTooComplex, "the query is nested too deep"));
+        }
         let mut selections = 0_usize;
         for item in &set.items {
             let inside = match &item.node {
-                Selection::Field(field) => self.count(&field.node.selection_set.node)?,
-                Selection::InlineFragment(fragment) => self.count(&fragment.node.selection_set.node)?,
-                Selection::FragmentSpread(spread) => self.count_fragment(&spread.node.fragment_name.node)?,
+                Selection::Field(field) => self.count(&field.node.selection_set.node, level + 1)?,
+                Selection::InlineFragment(fragment) => self.count(&fragment.node.selection_set.node, level + 1)?,
+                Selection::FragmentSpread(spread) => self.count_fragment(&spread.node.fragment_name.node, level + 1)?,
             };
             selections = selections.saturating_add(inside).saturating_add(1);
         }
@@ -53,7 +59,7 @@ impl<'a> Counter<'a> {
     }
 
     /// An unknown fragment is the executor's to refuse.
-    fn count_fragment(&mut self, name: &str) -> Result<usize, Excess> {
+    fn count_fragment(&mut self, name: &str, level: usize) -> Result<usize, Excess> {
         let Some((name, fragment)) = self.fragments.get_key_value(name) else { return Ok(0) };
         match self.counted.get(name.as_str()) {
             Some(Some(selections)) => return Ok(*selections),
@@ -61,7 +67,7 @@ impl<'a> Counter<'a> {
             None => {}
         }
         self.counted.insert(name, None);
-        let selections = self.count(&fragment.node.selection_set.node)?;
+        let selections = self.count(&fragment.node.selection_set.node, level)?;
         self.counted.insert(name, Some(selections));
         Ok(selections)
     }
@@ -80,11 +86,13 @@ mod tests {
     #[test]
     fn fragments_count_wherever_they_are_spread() {
         let bomb = |steps: usize| {
-            let steps: String = (0..steps).map(|n| format!("fragment f{n} on User {{ ...f{} ...f{} }} ", n + 1, n + 1)).collect();
-            format!("{{ me {{ ...f0 }} }} {steps}")
+            let steps: Vec<String> = (0..steps).map(|n| format!("fragment f{n} on User {{ ...f{} ...f{} }}", n + 1, n + 1)).collect();
+            format!("{{ me {{ ...f0 }} }} {}", steps.join(" "))
         };
         assert_eq!(checked(&format!("{} fragment f3 on User {{ id }}", bomb(3))), Ok(()));
-        assert_eq!(checked(&format!("{} fragment f200 on User {{ id }}", bomb(200))), Err(Code::QueryTooComplex));
+        for steps in [20, 60, 1_000] {
+            assert_eq!(checked(&format!("{} fragment f{steps} on User {{ id }}", bomb(steps))), Err(Code::QueryTooComplex));
+        }
         assert_eq!(checked(&format!("{{ me {{ {} }} }}", "id ".repeat(2_000))), Err(Code::QueryTooComplex));
     }
 

@@ -179,7 +179,14 @@ impl Mutation {
                     | UserErrorCode::TextHasUrl
                     | UserErrorCode::TextHasControlCharacter => Some("text"),
                     UserErrorCode::MessageIdReused | UserErrorCode::InvalidInput => Some("messageId"),
-                    _ => Some("to"),
+                    UserErrorCode::Oneself
+                    | UserErrorCode::UserNotFound
+                    | UserErrorCode::NotContactable
+                    | UserErrorCode::ContactBlocked
+                    | UserErrorCode::ConversationNotFound
+                    | UserErrorCode::ConversationDeleted
+                    | UserErrorCode::MessageNotFound
+                    | UserErrorCode::UserLimitReached => Some("to"),
                 })],
                 ..Default::default()
             },

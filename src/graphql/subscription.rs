@@ -83,7 +83,7 @@ impl Subscription {
     async fn inbox(&self, context: &Context<'_>, after: Option<String>) -> impl Stream<Item = Result<InboxEvent>> + use<> {
         let session = Arc::clone(Session::of(context));
         let told = session.app.inbox(&session.viewer, after.as_deref());
-        told.filter_map(move |told| {
+        let events = told.filter_map(move |told| {
             let session = session.afresh();
             async move {
                 match told.top_level(&session) {
@@ -91,6 +91,11 @@ impl Subscription {
                     Err(error) => Some(Err(error)),
                 }
             }
+        });
+        // What could not be told must not be passed over: after an error the client resumes from its last cursor.
+        events.scan(false, |failed, event| {
+            let over = std::mem::replace(failed, event.is_err());
+            std::future::ready((!over).then_some(event))
         })
     }
 }

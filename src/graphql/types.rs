@@ -34,13 +34,8 @@ impl ScalarType for DateTime {
     }
 
     fn to_value(&self) -> Value {
-        Value::String(rfc3339(self.0))
+        Value::String(self.0.to_string())
     }
-}
-
-/// RFC 3339 with microseconds.
-fn rfc3339(at: Timestamp) -> String {
-    Instant::from_microsecond(at.0).map_or_else(|_| String::new(), |at| format!("{at:.6}"))
 }
 
 /// Anything with an id of its own.

@@ -146,7 +146,7 @@ impl Verifier {
         let mut refusal = Unauthenticated::Signature;
         for key in self.keys.iter().filter(|key| key.may_have_signed(&header)) {
             match jsonwebtoken::decode::<Claims>(token, &key.decoding, &key.validation) {
-                Ok(data) => return data.claims.identity(),
+                Ok(data) => return data.claims.identity(key.validation.leeway),
                 Err(error) => refusal = reason(error.kind()),
             }
         }
@@ -211,15 +211,15 @@ fn reason(kind: &ErrorKind) -> Unauthenticated {
 }
 
 impl Claims {
-    fn identity(self) -> Result<Identity, Unauthenticated> {
+    fn identity(self, leeway: u64) -> Result<Identity, Unauthenticated> {
         let text = |value: Value| match value {
             Value::String(text) => Some(text),
             _ => None,
         };
         let has = |role: &str| names(&self.role, role) || names(&self.roles, role);
         let roles = Roles { admin: has("admin"), auditor: has("auditor") };
-        #[expect(clippy::cast_possible_truncation, reason = "an instant beyond the range is as good as its end")]
-        let expires = self.exp.as_f64().map(|seconds| Timestamp((seconds * 1e6) as i64));
+        #[expect(clippy::cast_possible_truncation, clippy::cast_precision_loss, reason = "an instant beyond the range is as good as its end")]
+        let expires = self.exp.as_f64().map(|seconds| Timestamp(((seconds + leeway as f64) * 1e6) as i64));
         Ok(Identity { id: UserId::parse(&self.sub).map_err(|_| Unauthenticated::Subject)?, name: text(self.name), picture: text(self.picture), roles, expires })
     }
 }

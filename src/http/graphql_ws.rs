@@ -32,13 +32,14 @@ const SILENCE: Duration = Duration::from_mins(1);
 const SEND_PATIENCE: Duration = Duration::from_secs(30);
 /// Responses that wait for the client to read; then its operations wait.
 const WAITING: usize = 32;
+/// Operations at once on one socket.
+const MAX_OPERATIONS: usize = 100;
 /// The instant of a token without an end: a year from now will do.
 const FAR: Duration = Duration::from_hours(365 * 24);
 
 /// Why a socket is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Close {
-    Normal,
     GoingAway,
     BadRequest(&'static str),
     Unauthorized,
@@ -53,7 +54,6 @@ enum Close {
 impl Close {
     fn frame(self) -> CloseFrame {
         let (code, reason) = match self {
-            Self::Normal => (1000, "Normal closure"),
             Self::GoingAway => (1001, "Going away"),
             Self::BadRequest(why) => (4400, why),
             Self::Unauthorized => (4401, "Unauthorized"),
@@ -198,9 +198,7 @@ impl Connection {
             operation.abort();
         }
         if let Some(close) = close {
-            if close != Close::Normal {
-                tracing::info!(code = close.frame().code, "a socket was closed");
-            }
+            tracing::info!(code = close.frame().code, "a socket was closed");
             let _peer_gone = self.send(Message::Close(Some(close.frame()))).await;
         }
         let _peer_gone = timeout(SEND_PATIENCE, self.sink.close()).await;
@@ -229,7 +227,7 @@ impl Connection {
             Ok(FromClient::ConnectionInit { payload }) => self.initialise(payload.unwrap_or_default()).await,
             Ok(FromClient::Ping { .. }) => self.send(ToClient::Pong.message()).await,
             Ok(FromClient::Pong { .. }) => Ok(()),
-            Ok(FromClient::Subscribe { id, payload }) => self.subscribe(id.into(), payload),
+            Ok(FromClient::Subscribe { id, payload }) => self.subscribe(id.into(), payload).await,
             Ok(FromClient::Complete { id }) => {
                 if let Some((_, operation)) = self.operations.remove(id.as_str()) {
                     operation.abort();
@@ -259,10 +257,14 @@ impl Connection {
         self.send(ToClient::ConnectionAck.message()).await
     }
 
-    fn subscribe(&mut self, id: Arc<str>, parameters: Parameters) -> Result<(), Option<Close>> {
+    async fn subscribe(&mut self, id: Arc<str>, parameters: Parameters) -> Result<(), Option<Close>> {
         let viewer = self.viewer.as_ref().ok_or(Some(Close::Unauthorized))?;
         if self.operations.contains_key(&id) {
             return Err(Some(Close::SubscriberExists));
+        }
+        if self.operations.len() >= MAX_OPERATIONS {
+            let refused = Code::RateLimited.response("too many operations at once on this socket");
+            return self.send(ToClient::Error { id: &id, payload: &refused.errors }.message()).await;
         }
         let viewer = viewer.in_request(self.service.0.app.new_id());
         self.started += 1;

@@ -134,7 +134,10 @@ impl SqliteReadStore {
             write_rows(&transaction, &rows)?;
             transaction.prepare_cached(queries::ADVANCE)?.execute([checkpoint.0.0])?;
             transaction.commit()?;
-            writer.wal.tend(&writer.connection)
+            if let Err(error) = writer.wal.tend(&writer.connection) {
+                tracing::warn!(%error, "the views could not be folded into their file");
+            }
+            Ok(())
         })
         .await
     }
@@ -187,7 +190,7 @@ impl SqliteReadStore {
         .await
     }
 
-    /// A part of the directory without the viewer; `search` as [`projections::users::searchable`] made it.
+    /// A part of the directory without the viewer; `search` as [`crate::domain::collation::searchable`] made it.
     ///
     /// # Errors
     /// When the store fails.

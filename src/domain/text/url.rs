@@ -7,15 +7,23 @@ use icu_properties::props::GeneralCategory;
 
 /// Whether a text has a web address. An e-mail address is text, and so is a forgotten space.
 pub(super) fn is_in(text: &str) -> bool {
-    let text = without_invisible(text);
+    let text = without_disguise(text);
     text.contains("://") && has_scheme(&text) || hosts(&text).any(is_address)
 }
 
-/// Characters that nobody sees (Unicode's format characters) must not hide an address.
-fn without_invisible(text: &str) -> Cow<'_, str> {
+/// Characters that nobody sees (Unicode's format characters) must not hide an address, nor must the
+/// full stops that browsers take for a dot (UTS #46) between two ASCII letters or digits.
+fn without_disguise(text: &str) -> Cow<'_, str> {
     let categories = CodePointMapData::<GeneralCategory>::new();
-    let invisible = |c: char| !c.is_ascii() && categories.get(c) == GeneralCategory::Format;
-    if text.chars().any(invisible) { text.chars().filter(|&c| !invisible(c)).collect::<String>().into() } else { text.into() }
+    let is_invisible = |c: char| categories.get(c) == GeneralCategory::Format;
+    let is_stop = |c: char| matches!(c, '\u{3002}' | '\u{ff0e}' | '\u{ff61}');
+    if text.is_ascii() || !text.chars().any(|c| is_invisible(c) || is_stop(c)) {
+        return text.into();
+    }
+    let visible: Vec<char> = text.chars().filter(|&c| !is_invisible(c)).collect();
+    let is_plain = |at: Option<usize>| at.and_then(|at| visible.get(at)).is_some_and(char::is_ascii_alphanumeric);
+    let undisguised = |(at, &c): (usize, &char)| if is_stop(c) && is_plain(at.checked_sub(1)) && is_plain(Some(at + 1)) { '.' } else { c };
+    visible.iter().enumerate().map(undisguised).collect::<String>().into()
 }
 
 /// `scheme://` followed by something (RFC 3986 §3.1).
@@ -31,10 +39,10 @@ fn has_scheme(text: &str) -> bool {
 /// The runs of characters that could be a host, e-mail addresses left out.
 fn hosts(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !(is_host_character(c) || LOCAL_PART.contains(c) || c == '@'))
-        .filter(|word| !is_email(word))
+        .map(after_email)
         .flat_map(|word| word.split(|c: char| !is_host_character(c)))
         .flat_map(|run| run.split(".."))
-        .map(|run| run.trim_matches('.'))
+        .map(|run| run.trim_matches(['.', '-', '_']))
         .filter(|run| run.contains('.'))
 }
 
@@ -51,36 +59,41 @@ fn is_mark(c: char) -> bool {
     !c.is_ascii() && matches!(CodePointMapData::<GeneralCategory>::new().get(c), NonspacingMark | SpacingMark)
 }
 
-/// `somebody@host.tld`
-fn is_email(word: &str) -> bool {
-    let Some((local, domain)) = word.trim_matches('.').split_once('@') else {
-        return false;
-    };
-    let labels: Vec<&str> = domain.split('.').collect();
-    !local.is_empty() && labels.len() > 1 && labels.iter().all(|label| is_label(label)) && labels.last().is_some_and(|last| is_top_level_domain(last))
+/// What is left of a word after `somebody@host.tld`; the whole word where it does not begin so.
+fn after_email(word: &str) -> &str {
+    let Some((local, domain)) = word.trim_start_matches('.').split_once('@') else { return word };
+    let address = sentences(domain).next().unwrap_or_default();
+    let labels: Vec<&str> = address.trim_end_matches('.').split('.').collect();
+    let is_email = !local.is_empty() && is_host(&labels) && labels.iter().all(|label| is_label(label));
+    if is_email { &domain[address.len()..] } else { word }
 }
 
-/// `www.x`, or a host whose last label is a real top-level domain. A capital after a dot, in a word
-/// that is not all in capitals, begins a new sentence: what stands before it is looked at apart.
+/// `www.x`, or a host whose last label is a real top-level domain.
 fn is_address(run: &str) -> bool {
     let labels: Vec<&str> = run.split('.').collect();
-    if labels[0].eq_ignore_ascii_case("www") {
-        return true;
-    }
-    let mut sentence_start = 0;
-    for at in 1..=labels.len() {
-        if at == labels.len() || starts_sentence(labels[at]) {
-            if is_host(&labels[sentence_start..at]) {
-                return true;
-            }
-            sentence_start = at;
-        }
-    }
-    false
+    let is_www = |label: &&str| label.eq_ignore_ascii_case("www");
+    labels[..labels.len() - 1].iter().any(is_www) || sentences(run).any(|part| is_host(&part.trim_matches('.').split('.').collect::<Vec<_>>()))
 }
 
-fn starts_sentence(label: &str) -> bool {
-    label.starts_with(char::is_uppercase) && label.chars().any(char::is_lowercase)
+/// A capital after a dot, in a word that is not all in capitals, begins a new sentence: what stands
+/// before it is looked at apart.
+fn sentences(run: &str) -> impl Iterator<Item = &str> {
+    let mut rest = Some(run);
+    std::iter::from_fn(move || {
+        let text = rest.take()?;
+        let starts = text.match_indices('.').map(|(dot, _)| dot + 1).find(|&at| starts_sentence(text[at..].split('.').next().unwrap_or_default()));
+        match starts {
+            Some(at) => {
+                rest = Some(&text[at..]);
+                Some(&text[..at])
+            }
+            None => Some(text),
+        }
+    })
+}
+
+fn starts_sentence(word: &str) -> bool {
+    word.starts_with(char::is_uppercase) && word.chars().any(char::is_lowercase)
 }
 
 fn is_host(labels: &[&str]) -> bool {
@@ -139,6 +152,13 @@ mod tests {
             "_dmarc.exemple.fr",
             "C'est fini.Voir exemple.fr",
             "fini.Va.exemple.fr",
+            "exemple.fr_",
+            "exemple.fr-",
+            "fini.www.exemple",
+            "exemple。fr",
+            "exemple．com",
+            "a@exemple.fr.Voir.exemple.com",
+            "a@b@exemple.fr/x exemple.fr",
         ] {
             assert!(is_in(text), "{text}");
         }
@@ -171,6 +191,10 @@ mod tests {
             "www",
             "www.",
             "my_file.py",
+            "écris à jean@exemple.fr.Merci",
+            "jean@exemple.fr.",
+            "你好。中国",
+            "结束。好的",
         ] {
             assert!(!is_in(text), "{text}");
         }

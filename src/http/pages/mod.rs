@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::authentication::{TokenClaims, TokenSigner};
 use super::{Service, no_store};
+use crate::domain::collation::searchable;
 use crate::domain::event::Timestamp;
 use crate::domain::ids::UserId;
-use crate::projections::users::searchable;
 
 pub(super) const DEFAULT_AVATAR_PATH: &str = "/avatar.svg";
 const DEFAULT_AVATAR: &str = include_str!("avatar.svg");
