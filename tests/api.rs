@@ -274,8 +274,14 @@ async fn s5_many_retries_at_once_append_one_message() {
 async fn s5_a_message_cannot_take_the_id_of_a_user() {
     let server = Server::start();
     let somebody = "0192f0c1-5e2f-7cc3-98c4-dc0c0c07398f";
-    let [alice, _bob, _somebody] = server.people(["alice", "bob", somebody]).await;
-    assert_eq!(alice.outcome("sendMessage", json!({ "to": "bob", "text": "x", "messageId": somebody })).await, "MESSAGE_ID_REUSED");
+    let [alice, _bob] = server.people(["alice", "bob"]).await;
+    let outcome = async |to: &str, id: &str| alice.outcome("sendMessage", json!({ "to": to, "text": "x", "messageId": id })).await;
+    let before = "0192f0c1-5e2f-7cc3-98c4-dc0c0c073990";
+    assert_eq!(outcome("bob", before).await, "");
+    let [_, _] = server.people([somebody, before]).await;
+    assert_eq!(outcome("bob", somebody).await, "MESSAGE_ID_REUSED");
+    assert_eq!(outcome("nobody", somebody).await, "USER_NOT_FOUND", "S8");
+    assert_eq!(outcome("bob", before).await, "", "S5: a retry, whatever has changed since");
 }
 
 #[tokio::test]

@@ -256,6 +256,21 @@ async fn a_damaged_file_is_refused_and_left_as_it_is() {
 }
 
 #[tokio::test]
+async fn a_file_whose_making_was_cut_short_is_made_again() {
+    let folder = folder();
+    for application in [0, 0x454e_544c] {
+        let path = folder.path().join(format!("{application}.db"));
+        let connection = rusqlite::Connection::open(&path).expect("a file");
+        connection.pragma_update(None, "journal_mode", "wal").expect("a header");
+        connection.pragma_update(None, "application_id", application).expect("set");
+        drop(connection);
+        assert!(fs::metadata(&path).is_ok_and(|file| file.len() > 0));
+        let log = EventLog::open(&path, Arc::new(entrenous::cli::now)).expect("a log");
+        log.append(append(stream(1), 0, vec![message(10, 1)])).await.expect("appended");
+    }
+}
+
+#[tokio::test]
 async fn a_newer_or_foreign_file_is_refused_and_left_as_it_is() {
     let (folder, path) = closed_log().await;
     let sql = |statement: &str| {

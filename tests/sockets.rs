@@ -199,6 +199,41 @@ async fn who_comes_back_is_told_what_was_missed_and_nothing_twice() {
 }
 
 #[tokio::test]
+async fn b6_cursors_do_not_tell_whether_anything_happened() {
+    let server = Server::start();
+    let [alice, bob] = pair(&server).await;
+    let quiet = [Socket::inbox_cursor(&server, &alice).await, Socket::inbox_cursor(&server, &alice).await];
+    bob.block(&alice).await;
+    let blocked = Socket::inbox_cursor(&server, &alice).await;
+    assert!(quiet[0] != quiet[1] && quiet[1] != blocked && quiet[0] != blocked);
+    for cursor in [&quiet[0], &quiet[1], &blocked] {
+        let mut back = Socket::signed_in(&server, &alice).await;
+        back.subscribe_inbox(Some(cursor)).await;
+        assert_eq!(brief(&back.event().await), "CaughtUp null");
+    }
+}
+
+#[tokio::test]
+async fn one_socket_has_so_many_operations_at_once() {
+    let server = Server::start();
+    let [alice, _] = pair(&server).await;
+    let mut socket = Socket::signed_in(&server, &alice).await;
+    for n in 0..101 {
+        socket.subscribe(&n.to_string(), "subscription { inbox { ... on CaughtUp { cursor } } }", json!({})).await;
+    }
+    let (mut caught_up, mut refused) = (0, 0);
+    while caught_up + refused < 101 {
+        let message = socket.hear().await.expect("an answer");
+        match message["type"].as_str() {
+            Some("next") => caught_up += 1,
+            Some("error") if message["payload"][0]["extensions"]["code"] == "RATE_LIMITED" => refused += 1,
+            _ => panic!("{message}"),
+        }
+    }
+    assert_eq!((caught_up, refused), (100, 1));
+}
+
+#[tokio::test]
 async fn a_cursor_too_old_or_not_valid_asks_for_a_reset() {
     let server = Server::start_with(&["--resume-limit", "5"]);
     let [alice, bob] = pair(&server).await;

@@ -10,7 +10,8 @@ use entrenous::http::authentication::{Expected, KeyError, Unauthenticated, Verif
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};
 
-use crate::support::{Server, now, sign};
+use crate::support::socket::Socket;
+use crate::support::{Person, Server, now, sign};
 
 const SECRET: &[u8] = b"a secret of at least thirty-two bytes";
 
@@ -104,6 +105,43 @@ fn claims_are_checked_where_configured() {
     assert_eq!(with("sub", json!("not an id")), Some(Unauthenticated::Subject));
     assert_eq!(with("sub", json!(7)), Some(Unauthenticated::Malformed));
     assert!(matches!(Verifier::secret(b"short", &expected), Err(KeyError::ShortSecret)));
+}
+
+#[tokio::test]
+async fn the_service_verifies_with_the_key_and_the_claims_it_is_given() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (private, public) = key_pair(folder.path(), "ed", &["-algorithm", "ED25519"]);
+    let key = EncodingKey::from_ed_pem(&fs::read(&private).expect("a key")).expect("a key");
+    let jwks = folder.path().join("jwks.json");
+    let pem = fs::read_to_string(&public).expect("a key");
+    let der = base64::engine::general_purpose::STANDARD.decode(pem.lines().nth(1).expect("the key")).expect("base64");
+    let set = json!({ "keys": [{ "kty": "OKP", "crv": "Ed25519", "x": URL_SAFE_NO_PAD.encode(&der[der.len() - 32..]) }] });
+    fs::write(&jwks, set.to_string()).expect("written");
+    let secret = folder.path().join("secret");
+    fs::write(&secret, [SECRET, b"\n"].concat()).expect("written");
+    let token = |claims: &Value| jsonwebtoken::encode(&Header::new(Algorithm::EdDSA), claims, &key).expect("a token");
+    let path = |path: &PathBuf| path.to_str().expect("UTF-8").to_owned();
+    for (arguments, good) in [
+        (["--token-public-key", &path(&public)], token(&claims())),
+        (["--token-jwks", &path(&jwks)], token(&claims())),
+        (["--token-secret-file", &path(&secret)], sign(SECRET, &claims())),
+    ] {
+        let server = Server::start_with(&arguments);
+        let status = async |token: String| Person::new("alice", token, &server.url).request("{ me { id } }", json!({})).await.status;
+        assert_eq!(status(good).await, 200, "{arguments:?}");
+        assert_eq!(status(sign(b"another secret of thirty-two bytes", &claims())).await, 401, "{arguments:?}");
+    }
+    let server = Server::start_with(&["--token-public-key", &path(&public), "--token-issuer", "here", "--token-audience", "chat", "--token-leeway", "60"]);
+    for (iss, aud, exp, status) in
+        [("here", "chat", 60, 200), ("there", "chat", 60, 401), ("here", "mail", 60, 401), ("here", "chat", -20, 200), ("here", "chat", -90, 401)]
+    {
+        let claims = json!({ "sub": "alice", "iss": iss, "aud": aud, "exp": now() + exp });
+        let alice = Person::new("alice", token(&claims), &server.url);
+        assert_eq!(alice.request("{ me { id } }", json!({})).await.status, status, "{claims}");
+        if exp < 0 && status == 200 {
+            Socket::inbox(&server, &alice).await;
+        }
+    }
 }
 
 #[tokio::test]

@@ -13,10 +13,11 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::negotiation::{self, MediaType};
-use super::{MAX_BODY_BYTES, Service, graphql_ws, no_store, request_id};
+use super::{BODY_PATIENCE, MAX_BODY_BYTES, Service, graphql_ws, no_store, request_id};
 use crate::app::AppError;
 use crate::app::access::{Identity, Viewer, is_plan_full};
 use crate::graphql::{self, Code, Session, codes_of};
@@ -33,9 +34,12 @@ pub(super) async fn graphql(State(service): State<Service>, request: axum::extra
         };
     }
     let answer = match parts.method {
-        Method::POST => match axum::body::to_bytes(body, MAX_BODY_BYTES).await {
-            Ok(body) => post(&service, &parts.headers, &body, id).await,
-            Err(_) => Answer::refuse(accepted_or_json(&parts.headers), StatusCode::PAYLOAD_TOO_LARGE, Code::BadUserInput, "the request is longer than 1 MiB"),
+        Method::POST => match timeout(BODY_PATIENCE, axum::body::to_bytes(body, MAX_BODY_BYTES)).await {
+            Ok(Ok(body)) => post(&service, &parts.headers, &body, id).await,
+            Ok(Err(_)) => {
+                Answer::refuse(accepted_or_json(&parts.headers), StatusCode::PAYLOAD_TOO_LARGE, Code::BadUserInput, "the request is longer than 1 MiB")
+            }
+            Err(_) => Answer::refuse(accepted_or_json(&parts.headers), StatusCode::REQUEST_TIMEOUT, Code::BadUserInput, "the request did not end"),
         },
         Method::GET => {
             let query = RawQuery::from_request_parts(&mut parts, &()).await.map_or(None, |RawQuery(query)| query);

@@ -15,8 +15,13 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::routing::{any, get, post};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use crate::app::App;
@@ -25,6 +30,11 @@ use authentication::{TokenSigner, Verifier};
 
 /// The longest request body, in bytes. The longest message takes 8,000; the rest is for documents and bulk registration.
 const MAX_BODY_BYTES: usize = 1 << 20;
+/// How long a client may take to send a request's head, and then its body.
+const HEADER_PATIENCE: Duration = Duration::from_secs(15);
+const BODY_PATIENCE: Duration = Duration::from_secs(30);
+/// How long to wait when no connection can be taken.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a stopping service waits for requests and sockets to end.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -58,7 +68,7 @@ pub struct Settings {
 ///
 /// # Errors
 /// When the listener fails.
-pub async fn serve(listener: TcpListener, app: App, settings: Settings, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+pub async fn serve(listener: TcpListener, app: App, settings: Settings, stop: watch::Receiver<bool>) -> std::io::Result<()> {
     let (open, mut all_closed) = mpsc::channel(1);
     let service = Service(Arc::new(Shared {
         app,
@@ -69,30 +79,55 @@ pub async fn serve(listener: TcpListener, app: App, settings: Settings, mut stop
         stopping: stop.clone(),
         open: open.downgrade(),
     }));
-    let stopped = {
-        let mut stop = stop.clone();
-        async move {
-            let _sender_gone_means_stop = stop.wait_for(|stop| *stop).await;
-        }
-    };
-    let serving = axum::serve(listener, router(service)).with_graceful_shutdown(stopped);
+    let graceful = GracefulShutdown::new();
+    accept(listener, router(service), &graceful, stop).await?;
     let drained = async {
-        let result = serving.await;
+        graceful.shutdown().await;
         drop(open);
         let _none_left = all_closed.recv().await;
-        result
     };
-    let too_long = async {
-        let _sender_gone_means_stop = stop.wait_for(|stop| *stop).await;
-        tokio::time::sleep(DRAIN_PATIENCE).await;
-    };
-    tokio::select! {
-        result = drained => result,
-        () = too_long => {
-            tracing::warn!("some connections did not end in time");
-            Ok(())
-        }
+    if timeout(DRAIN_PATIENCE, drained).await.is_err() {
+        tracing::warn!("some connections did not end in time");
     }
+    Ok(())
+}
+
+/// Takes connections until told to stop. A client that does not ask within a while is let go.
+async fn accept(listener: TcpListener, router: Router, graceful: &GracefulShutdown, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+    let mut http = Builder::new(TokioExecutor::new()).http1_only();
+    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
+    loop {
+        let socket = tokio::select! {
+            _ = stop.wait_for(|stop| *stop) => return Ok(()),
+            accepted = listener.accept() => match accepted {
+                Ok((socket, _)) => socket,
+                Err(error) if is_passing(&error) => {
+                    tracing::warn!(%error, "a connection could not be taken");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            },
+        };
+        if let Err(error) = socket.set_nodelay(true) {
+            tracing::debug!(%error, "a connection went away");
+            continue;
+        }
+        let connection = http.serve_connection_with_upgrades(TokioIo::new(socket), TowerToHyperService::new(router.clone())).into_owned();
+        let watched = graceful.watch(connection);
+        tokio::spawn(async move {
+            if let Err(error) = watched.await {
+                tracing::debug!(%error, "a connection ended");
+            }
+        });
+    }
+}
+
+/// Whether the listener will take the next connection: this one went away, or too many are open.
+fn is_passing(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
+    let too_many_open = matches!(error.raw_os_error(), Some(23 | 24));
+    too_many_open || matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
 fn router(service: Service) -> Router {
