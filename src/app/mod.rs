@@ -4,7 +4,7 @@
 //! | what | file |
 //! | --- | --- |
 //! | who may do what | [`access`] |
-//! | commands: load, decide, append, retry a conflict | [`submit`] |
+//! | commands: load, decide, append, retry a conflict | [`submit`], [`standing`] |
 //! | queries | [`ask`] |
 //! | the log folded into the read store | [`projector`] |
 //! | what open clients are told, and resume | [`feed`] |
@@ -15,6 +15,7 @@ pub mod cursor;
 pub mod feed;
 pub mod projector;
 mod rate;
+mod standing;
 pub mod submit;
 
 use std::collections::HashSet;
@@ -33,7 +34,7 @@ use cursor::CursorKey;
 use feed::Hub;
 use projector::Progress;
 use rate::SendRate;
-use submit::Standing;
+use standing::Standing;
 
 /// Locks that keep commands on one conversation in turn; two conversations rarely share one.
 const STRIPES: usize = 1_024;

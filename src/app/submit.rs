@@ -1,11 +1,8 @@
 //! Commands: load the state, decide, append, and answer once the views show it. A conflict with
 //! another command is decided again and never seen outside.
-//!
-//! A pair's state is never read from the beginning: it is kept in memory by stream version, and
-//! otherwise begins at the rows of the read store and reads on from there.
 
 use super::access::{Administrator, Viewer};
-use super::{App, AppError, Fault, STRIPES, final_append_error};
+use super::{App, AppError, Fault, final_append_error};
 use crate::domain::Refusal;
 use crate::domain::community::{self, Community};
 use crate::domain::conversation::{self, ConversationCommand, ConversationEvent, MessageSent, Side, UpTo};
@@ -21,16 +18,6 @@ use crate::projections::messages::{MessageRow, Messages};
 
 /// How often a conflict is decided again. Every round somebody's command goes through.
 const ATTEMPTS: usize = 32;
-/// Events read at once when a stream is ahead of the views.
-const TAIL: usize = 512;
-
-/// What decisions about a conversation are made from: both sides at a version of its stream.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Standing {
-    version: u64,
-    /// The side of the user whose id sorts first, and the other.
-    sides: [Side; 2],
-}
 
 /// The answer to a conversation's command.
 #[derive(Clone, Copy, Debug)]
@@ -231,7 +218,7 @@ impl App {
         let detail_template = change.detail_template.map(TryInto::try_into).transpose()?;
         let command = self.new_id();
         for _ in 0..ATTEMPTS {
-            self.caught_up().await?;
+            self.views_reach_head().await?;
             let row = self.0.store.section().await?.unwrap_or_default();
             let wanted = ChatSection {
                 title: title.clone().unwrap_or_else(|| row.section.title.clone()),
@@ -270,7 +257,7 @@ impl App {
         let _turn = self.0.registering.lock().await;
         let command = self.new_id();
         for _ in 0..ATTEMPTS {
-            self.caught_up().await?;
+            self.views_reach_head().await?;
             let members = self.0.store.members(newcomers.iter().map(|(id, _)| id.clone()).collect()).await?;
             let community = Community { members: members.count, registered: members.registered.into_iter().collect() };
             let events = community::decide(&community, newcomers.clone(), self.0.settings.user_limit)?;
@@ -285,7 +272,7 @@ impl App {
     async fn command_user(&self, viewer: &Viewer, command: impl Fn(&User) -> UserCommand) -> Result<(), AppError> {
         let id = self.new_id();
         for _ in 0..ATTEMPTS {
-            self.caught_up().await?;
+            self.views_reach_head().await?;
             let row = self.0.store.user(viewer.id()).await?.ok_or(Refusal::UserNotFound)?;
             let events = user::decide(&row.user, viewer.id(), command(&row.user));
             if self.append_or_conflict(viewer, id, Stream::User(viewer.id().clone()), row.version, events).await? {
@@ -312,7 +299,7 @@ impl App {
             let done = Done { before: side };
             if events.is_empty() {
                 drop(turn);
-                self.caught_up().await?;
+                self.views_reach_head().await?;
                 return Ok(done);
             }
             let append = self.append(viewer, id, Stream::Conversation(conversation), standing.version, events, None);
@@ -333,7 +320,7 @@ impl App {
     /// A refusal too is answered only when the views show why.
     async fn decided<T>(&self, decision: Result<T, Refusal>) -> Result<T, AppError> {
         if decision.is_err() {
-            self.caught_up().await?;
+            self.views_reach_head().await?;
         }
         Ok(decision?)
     }
@@ -364,52 +351,6 @@ impl App {
     fn append<E: Into<Event>>(&self, viewer: &Viewer, command: uuid::Uuid, stream: Stream, expected: u64, events: Vec<E>, id: Option<MessageId>) -> Append {
         let events = events.into_iter().map(|event| (id.map_or_else(|| self.new_id(), |id| id.0), event.into())).collect();
         Append { stream, expected, metadata: viewer.metadata(command), events }
-    }
-
-    async fn caught_up(&self) -> Result<(), AppError> {
-        Ok(self.views_reach_head().await?)
-    }
-
-    /// Commands on one conversation take turns in this process, so that they rarely conflict.
-    async fn turn(&self, conversation: ConversationId) -> tokio::sync::MutexGuard<'_, ()> {
-        let [.., low, high] = *conversation.0.as_bytes();
-        self.0.stripes[usize::from(u16::from_be_bytes([low, high])) % STRIPES].lock().await
-    }
-
-    /// The state that the next decision is made from.
-    async fn standing(&self, owner: &UserId, contact: &UserId, conversation: ConversationId) -> Result<Standing, AppError> {
-        if let Some(standing) = self.0.standings.get(&conversation) {
-            return Ok(standing);
-        }
-        let relation = self.0.store.relation(owner, contact).await?;
-        if relation.contact.is_none() {
-            return Err(Refusal::UserNotFound.into());
-        }
-        let mut standing = match (relation.own, relation.theirs) {
-            (Some(own), Some(theirs)) => Standing { version: own.version, sides: in_order(owner, contact, own.side, theirs.side) },
-            _ => Standing::default(),
-        };
-        loop {
-            let tail = self.0.log.read_stream(&Stream::Conversation(conversation), standing.version, TAIL).await?;
-            standing.evolve(owner, contact, &tail);
-            if tail.len() < TAIL {
-                break;
-            }
-        }
-        if standing.version > 0 {
-            self.0.standings.insert(conversation, standing);
-        }
-        Ok(standing)
-    }
-
-    fn remember(&self, owner: &UserId, contact: &UserId, conversation: ConversationId, mut standing: Standing, recorded: &[RecordedEvent]) {
-        standing.evolve(owner, contact, recorded);
-        self.0.standings.insert(conversation, standing);
-    }
-
-    async fn forget(&self, conversation: ConversationId) -> Result<(), AppError> {
-        self.0.standings.remove(&conversation);
-        self.caught_up().await
     }
 
     async fn is_contactable(&self, contact: &UserId) -> Result<bool, AppError> {
@@ -472,26 +413,4 @@ fn same_message(first: RecordedEvent, viewer: &Viewer, contact: &UserId, message
 
 fn last_position(recorded: &[RecordedEvent]) -> Position {
     recorded.last().map(|event| event.position).unwrap_or_default()
-}
-
-fn in_order<T>(a: &UserId, b: &UserId, of_a: T, of_b: T) -> [T; 2] {
-    if a <= b { [of_a, of_b] } else { [of_b, of_a] }
-}
-
-impl Standing {
-    fn side_of(&self, owner: &UserId, contact: &UserId) -> Side {
-        self.sides[usize::from(owner > contact)]
-    }
-
-    fn evolve(&mut self, a: &UserId, b: &UserId, recorded: &[RecordedEvent]) {
-        let owners = in_order(a, b, a, b);
-        for event in recorded {
-            if let Event::Conversation(happened) = &event.event {
-                for (side, owner) in self.sides.iter_mut().zip(owners) {
-                    side.evolve(owner, happened);
-                }
-            }
-            self.version = event.version;
-        }
-    }
 }

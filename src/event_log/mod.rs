@@ -8,6 +8,7 @@
 pub mod codec;
 mod follow;
 mod sqlite;
+mod writer;
 
 use std::sync::Arc;
 

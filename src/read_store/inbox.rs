@@ -3,7 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::queries;
-use super::sqlite::{conversation_row, message_row, section_row};
+use super::rows::{conversation_row, message_row, section_row};
 use crate::domain::event::Position;
 use crate::domain::ids::UserId;
 use crate::projections::conversations::ConversationRow;

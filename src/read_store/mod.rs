@@ -5,6 +5,7 @@
 
 mod inbox;
 mod queries;
+mod rows;
 mod sqlite;
 
 use std::sync::Arc;

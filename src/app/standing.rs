@@ -1,0 +1,88 @@
+//! What decisions about a conversation are made from: both sides at a version of its stream. Never
+//! read from the beginning: kept in memory, and otherwise the rows of the read store and what the
+//! stream has after them.
+
+use tokio::sync::MutexGuard;
+
+use super::{App, AppError, STRIPES};
+use crate::domain::Refusal;
+use crate::domain::conversation::Side;
+use crate::domain::event::{Event, RecordedEvent, Stream};
+use crate::domain::ids::{ConversationId, UserId};
+
+/// Events read at once when a stream is ahead of the views.
+const TAIL: usize = 512;
+
+/// What decisions about a conversation are made from: both sides at a version of its stream.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Standing {
+    pub(super) version: u64,
+    /// The side of the user whose id sorts first, and the other.
+    sides: [Side; 2],
+}
+
+impl App {
+    /// Commands on one conversation take turns in this process, so that they rarely conflict.
+    pub(super) async fn turn(&self, conversation: ConversationId) -> MutexGuard<'_, ()> {
+        let [.., low, high] = *conversation.0.as_bytes();
+        self.0.stripes[usize::from(u16::from_be_bytes([low, high])) % STRIPES].lock().await
+    }
+
+    /// The state that the next decision is made from.
+    pub(super) async fn standing(&self, owner: &UserId, contact: &UserId, conversation: ConversationId) -> Result<Standing, AppError> {
+        if let Some(standing) = self.0.standings.get(&conversation) {
+            return Ok(standing);
+        }
+        let relation = self.0.store.relation(owner, contact).await?;
+        if relation.contact.is_none() {
+            return Err(Refusal::UserNotFound.into());
+        }
+        let mut standing = match (relation.own, relation.theirs) {
+            (Some(own), Some(theirs)) => Standing { version: own.version, sides: in_order(owner, contact, own.side, theirs.side) },
+            _ => Standing::default(),
+        };
+        loop {
+            let tail = self.0.log.read_stream(&Stream::Conversation(conversation), standing.version, TAIL).await?;
+            standing.evolve(owner, contact, &tail);
+            if tail.len() < TAIL {
+                break;
+            }
+        }
+        if standing.version > 0 {
+            self.0.standings.insert(conversation, standing);
+        }
+        Ok(standing)
+    }
+
+    pub(super) fn remember(&self, owner: &UserId, contact: &UserId, conversation: ConversationId, mut standing: Standing, recorded: &[RecordedEvent]) {
+        standing.evolve(owner, contact, recorded);
+        self.0.standings.insert(conversation, standing);
+    }
+
+    pub(super) async fn forget(&self, conversation: ConversationId) -> Result<(), AppError> {
+        self.0.standings.remove(&conversation);
+        Ok(self.views_reach_head().await?)
+    }
+}
+
+fn in_order<T>(a: &UserId, b: &UserId, of_a: T, of_b: T) -> [T; 2] {
+    if a <= b { [of_a, of_b] } else { [of_b, of_a] }
+}
+
+impl Standing {
+    pub(super) fn side_of(&self, owner: &UserId, contact: &UserId) -> Side {
+        self.sides[usize::from(owner > contact)]
+    }
+
+    fn evolve(&mut self, a: &UserId, b: &UserId, recorded: &[RecordedEvent]) {
+        let owners = in_order(a, b, a, b);
+        for event in recorded {
+            if let Event::Conversation(happened) = &event.event {
+                for (side, owner) in self.sides.iter_mut().zip(owners) {
+                    side.evolve(owner, happened);
+                }
+            }
+            self.version = event.version;
+        }
+    }
+}
