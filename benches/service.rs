@@ -119,7 +119,7 @@ async fn seed(folder: &Path, messages: usize) {
             outcome.expect("appended");
         }
     }
-    let store = ReadStore::open(&folder.join("views.db"), log.id(), log.head()).expect("views");
+    let store = ReadStore::open(&folder.join("views.db"), log.id()).expect("views");
     projector::catch_up(&log, &store).await.expect("caught up");
     log.close().await;
 }

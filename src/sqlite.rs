@@ -35,6 +35,8 @@ pub enum OpenError {
     Newer { path: PathBuf, found: i64, known: i64 },
     #[error("{path} is damaged ({detail}): restore it from a backup")]
     Damaged { path: PathBuf, detail: String },
+    #[error("{path} was made from events that this event log does not have: restore that log, or delete {path} to accept the log as it is")]
+    Diverged { path: PathBuf },
     #[error("{path} cannot be opened: {source}")]
     Io { path: PathBuf, source: io::Error },
     #[error("{path} cannot be opened: {source}")]

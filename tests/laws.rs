@@ -186,7 +186,7 @@ fn a1_rebuilt_equals_incremental_to_the_byte() {
 
 async fn rebuild(inside: &Inside, path: &Path) {
     let log = inside.app.log();
-    let store = ReadStore::open(path, log.id(), log.head()).expect("an empty store");
+    let store = ReadStore::open(path, log.id()).expect("an empty store");
     projector::catch_up(log, &store).await.expect("caught up");
 }
 

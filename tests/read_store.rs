@@ -2,10 +2,10 @@
 
 use std::fs;
 
-use entrenous::read_store::{ReadStore, Slice, Take};
 use serde_json::json;
 
 use crate::support::inside::{Inside, dump};
+use crate::support::process::run;
 use crate::support::{Server, nodes};
 
 #[tokio::test]
@@ -77,17 +77,48 @@ async fn a1_without_its_file_the_same_answers_come_from_the_log() {
     }
 }
 
+/// A service that had a conversation and was stopped; with its data in one file each.
+async fn stopped() -> Server {
+    let mut server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    alice.sent(&bob, "salut").await;
+    server.signal("TERM");
+    assert!(server.wait().success());
+    server
+}
+
+/// Starting must fail, say what to do, and change neither the log nor a row.
+fn refused(server: &Server) {
+    let state = || (fs::read(server.file("events.db")).ok(), dump(&server.file("views.db")));
+    let before = state();
+    let (ok, _, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data", server.data().to_str().expect("UTF-8")]);
+    assert!(!ok && error.contains("events that") && error.contains("does not have") && error.contains("delete"), "{error}");
+    let after = state();
+    assert!(after.0 == before.0, "the log changed");
+    assert_eq!(after.1, before.1);
+}
+
 #[tokio::test]
-async fn rows_of_another_log_are_made_anew() {
-    let (here, elsewhere) = (Inside::start().await, Inside::start().await);
-    let viewer = here.sign_in("alice").await;
-    here.sign_in("bob").await;
-    let path = elsewhere.folder().join("copy.db");
-    fs::copy(here.views(), &path).expect("copied");
-    let wal = |path: &std::path::Path| format!("{}-wal", path.display());
-    fs::copy(wal(&here.views()), wal(&path)).expect("copied");
-    let log = elsewhere.app.log();
-    let store = ReadStore::open(&path, log.id(), log.head()).expect("views");
-    let page = store.directory(viewer.id(), "", Slice { after: None, before: None, take: Take::First(10) }).await.expect("read");
-    assert!(page.rows.is_empty(), "nobody of the other log");
+async fn a_log_that_lost_what_the_views_know_is_refused_until_the_views_are_deleted() {
+    let (here, elsewhere) = (stopped().await, stopped().await);
+    let log = fs::read(here.file("events.db")).expect("a log");
+    fs::remove_file(here.file("events.db")).expect("removed");
+    refused(&here);
+    fs::write(here.file("events.db"), "").expect("written");
+    refused(&here);
+    fs::copy(elsewhere.file("events.db"), here.file("events.db")).expect("copied");
+    refused(&here);
+    fs::write(here.file("events.db"), log).expect("written");
+    let edit = |statement: &str| {
+        let connection = rusqlite::Connection::open(here.file("events.db")).expect("a log");
+        connection.execute_batch(statement).expect("edited");
+    };
+    edit("update events set id = x'00112233445566778899aabbccddeeff' where position = 3");
+    refused(&here);
+    edit("delete from events where position = 3");
+    refused(&here);
+    fs::remove_file(here.file("views.db")).expect("removed");
+    let here = here.again();
+    assert!(here.person("bob").list().await.is_empty(), "what the log still says");
+    assert_eq!(here.events(), 2);
 }

@@ -97,6 +97,10 @@ fn claims_are_checked_where_configured() {
     };
     assert_eq!(verifier.verify(&sign(SECRET, &good)).err(), None);
     assert_eq!(with("exp", json!(now() - 2)), Some(Unauthenticated::Expired));
+    assert_eq!(with("exp", json!(now())), Some(Unauthenticated::Expired));
+    let critical = Header { crit: Some(vec!["exp".to_owned()]), ..Header::new(Algorithm::HS256) };
+    let token = jsonwebtoken::encode(&critical, &good, &EncodingKey::from_secret(SECRET)).expect("a token");
+    assert_eq!(verifier.verify(&token).err(), Some(Unauthenticated::Malformed));
     assert_eq!(with("nbf", json!(now() + 60)), Some(Unauthenticated::Immature));
     assert_eq!(with("iss", json!("https://elsewhere.example")), Some(Unauthenticated::Issuer));
     assert_eq!(with("iss", Value::Null), Some(Unauthenticated::Issuer));

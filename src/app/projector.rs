@@ -35,12 +35,15 @@ pub enum ProjectorError {
     Log(#[from] LogError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// The last event that the views know is not in the log: it lost some, or went another way.
+    #[error("the views were made from events that the log does not have (position {0}): restore that log, or delete the views to accept the log as it is")]
+    Diverged(Position),
 }
 
 /// A report of how far the views are, beginning at a checkpoint.
 #[must_use]
 pub fn progress(from: Checkpoint) -> (Reporter, Progress) {
-    let (reporter, progress) = watch::channel(from.0);
+    let (reporter, progress) = watch::channel(from.position);
     (Reporter(reporter), Progress(progress))
 }
 
@@ -61,13 +64,19 @@ impl Progress {
 /// Brings the views up to the log's head, before anybody is served.
 ///
 /// # Errors
-/// When the log cannot be read or the views cannot be written.
+/// When the log cannot be read, is not the one that the views were made from, or the views cannot be written.
 pub async fn catch_up(log: &EventLog, store: &ReadStore) -> Result<Checkpoint, ProjectorError> {
     let mut checkpoint = store.checkpoint().await?;
+    if checkpoint.position > Position(0) {
+        let known = log.read_all(Position(checkpoint.position.0 - 1), 1).await?;
+        if known.first().is_none_or(|event| event.id != checkpoint.event) {
+            return Err(ProjectorError::Diverged(checkpoint.position));
+        }
+    }
     loop {
-        let events = log.read_all(checkpoint.0, BATCH).await?;
+        let events = log.read_all(checkpoint.position, BATCH).await?;
         let Some(last) = events.last() else { return Ok(checkpoint) };
-        checkpoint = Checkpoint(last.position);
+        checkpoint = Checkpoint { position: last.position, event: last.id };
         project(store, &events, checkpoint, &Hub::default()).await?;
     }
 }
@@ -78,14 +87,14 @@ pub async fn catch_up(log: &EventLog, store: &ReadStore) -> Result<Checkpoint, P
 /// When the log cannot be read or the views cannot be written; whoever waits is told.
 pub async fn run(app: App, from: Checkpoint, reporter: Reporter) -> Result<(), ProjectorError> {
     let (store, hub) = (&app.0.store, &app.0.hub);
-    let mut follow = app.0.log.follow(from.0);
+    let mut follow = app.0.log.follow(from.position);
     loop {
         let events = follow.next(BATCH).await?;
         let Some(last) = events.last() else { continue };
-        let checkpoint = Checkpoint(last.position);
+        let checkpoint = Checkpoint { position: last.position, event: last.id };
         let told = project(store, &events, checkpoint, hub).await?;
         hub.publish(told);
-        reporter.0.send_replace(checkpoint.0);
+        reporter.0.send_replace(checkpoint.position);
     }
 }
 

@@ -71,9 +71,9 @@ impl App {
     /// A refusal in the order of S8, too high a rate, or a fault.
     pub async fn send_message(&self, viewer: &Viewer, to: &str, text: &str, id: Option<&str>) -> Result<MessageRow, AppError> {
         self.0.send_rate.take(viewer.id(), self.now()).map_err(|retry_after_seconds| AppError::RateLimited { retry_after_seconds })?;
-        let chosen = id.map(MessageId::parse).transpose().map_err(|InvalidMessageId| Refusal::InvalidInput(InvalidMessageId::WHAT_IS_RIGHT))?;
         let text = MessageText::parse(text).map_err(Refusal::from)?;
         let contact = other_user(viewer, to)?;
+        let chosen = id.map(MessageId::parse).transpose().map_err(|InvalidMessageId| Refusal::InvalidInput(InvalidMessageId::WHAT_IS_RIGHT))?;
         let id = chosen.unwrap_or_else(|| MessageId(self.new_id()));
         let message = Message { id, text, is_chosen: chosen.is_some() };
         let (app, by, to, sent) = (self.clone(), viewer.clone(), contact.clone(), message.clone());

@@ -11,7 +11,7 @@ use tokio::sync::watch;
 use super::arguments::Serve;
 use super::{keys, new_id, now, print, telemetry};
 use crate::app::{App, Settings, Sources, projector};
-use crate::event_log::EventLog;
+use crate::event_log::{EventLog, OpenError};
 use crate::http::authentication::{TokenSigner, Verifier};
 use crate::read_store::ReadStore;
 
@@ -25,8 +25,12 @@ async fn start(serve: Serve) -> anyhow::Result<()> {
     let (verifier, development) = authentication(&serve)?;
     let data = &serve.data.data;
     keys::make_data_folder(data)?;
-    let log = EventLog::open(&serve.data.log_path(), Arc::new(now))?;
-    let store = ReadStore::open(&serve.views_path(), log.id(), log.head())?;
+    let (log_path, views_path) = (serve.data.log_path(), serve.views_path());
+    if EventLog::is_new(&log_path)? && ReadStore::has_rows(&views_path) {
+        return Err(OpenError::Diverged { path: views_path }.into());
+    }
+    let log = EventLog::open(&log_path, Arc::new(now))?;
+    let store = ReadStore::open(&views_path, log.id())?;
     let checkpoint = projector::catch_up(&log, &store).await?;
     let (reporter, progress) = projector::progress(checkpoint);
     let sources = Sources { clock: Arc::new(now), uuid: Arc::new(new_id) };

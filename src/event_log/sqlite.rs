@@ -61,9 +61,11 @@ impl SqliteEventLog {
     pub fn open(path: &Path, clock: Clock) -> Result<Self, OpenError> {
         let sqlite_error = OpenError::sqlite(path);
         let lock = FileLock::acquire(path)?;
-        check(path)?;
+        let is_new = Self::is_new(path)?;
         let mut writer = sqlite::open_writer(path, Durability::Full).map_err(&sqlite_error)?;
-        writer.pragma_update(None, "application_id", APPLICATION).map_err(&sqlite_error)?;
+        if is_new {
+            writer.pragma_update(None, "application_id", APPLICATION).map_err(&sqlite_error)?;
+        }
         embedded::migrations::runner()
             .run(&mut writer)
             .map_err(|error| OpenError::Damaged { path: path.into(), detail: format!("its migrations do not match: {error}") })?;
@@ -120,6 +122,14 @@ impl SqliteEventLog {
     ) -> Result<Self, rusqlite::Error> {
         let id = sqlite::open_reader(path)?.query_row("select id from log", [], |row| row.get(0))?;
         Ok(Self { id, path: Arc::new(path.into()), orders, readers: Arc::new(Readers::open(path)?), head, _watcher: watcher, ended })
+    }
+
+    /// Whether there is no log yet, so that opening makes one.
+    ///
+    /// # Errors
+    /// When the file is damaged, foreign, or of a newer version.
+    pub fn is_new(path: &Path) -> Result<bool, OpenError> {
+        Ok(!check(path)?)
     }
 
     /// Names this log in the checkpoints made from it.

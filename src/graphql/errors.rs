@@ -75,9 +75,13 @@ pub(super) fn internal(what: &str) -> Error {
     Code::Internal.error("something went wrong in the service")
 }
 
+/// The most errors of a response: a document of many faults must not make a long answer.
+const MAX_ERRORS: usize = 20;
+
 /// Gives the executor's own errors their codes: without a path the operation was not valid, with one
 /// a value has not the shape that its field asks for.
 pub(super) fn mark_unmarked(response: &mut Response) {
+    response.errors.truncate(MAX_ERRORS);
     for error in &mut response.errors {
         if error.extensions.as_ref().is_some_and(|extensions| extensions.get("code").is_some()) {
             continue;

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use async_graphql::Name;
 use async_graphql::Positioned;
-use async_graphql::parser::types::{ExecutableDocument, FragmentDefinition, Selection, SelectionSet};
+use async_graphql::parser::types::{ExecutableDocument, FragmentDefinition, OperationType, Selection, SelectionSet};
 
 use super::errors::Code;
 
@@ -32,7 +32,29 @@ pub(super) fn check(document: &ExecutableDocument) -> Result<(), Excess> {
     for name in document.fragments.keys() {
         selections = selections.saturating_add(counter.count_fragment(name, 0)?);
     }
-    if selections > MAX_SELECTIONS { Err((Code::QueryTooComplex, "the query selects too much")) } else { Ok(()) }
+    if selections > MAX_SELECTIONS {
+        return Err((Code::QueryTooComplex, "the query selects too much"));
+    }
+    if document
+        .operations
+        .iter()
+        .any(|(_, operation)| operation.node.ty == OperationType::Subscription && fields(document, &operation.node.selection_set.node) != 1)
+    {
+        return Err((Code::ValidationFailed, "a subscription selects one field"));
+    }
+    Ok(())
+}
+
+/// How many fields a selection has at its own level. No fragment contains itself any more.
+fn fields(document: &ExecutableDocument, set: &SelectionSet) -> usize {
+    let inside = |selection: &Selection| match selection {
+        Selection::Field(_) => 1,
+        Selection::InlineFragment(fragment) => fields(document, &fragment.node.selection_set.node),
+        Selection::FragmentSpread(spread) => {
+            document.fragments.get(&spread.node.fragment_name.node).map_or(0, |fragment| fields(document, &fragment.node.selection_set.node))
+        }
+    };
+    set.items.iter().map(|item| inside(&item.node)).sum()
 }
 
 struct Counter<'a> {
@@ -94,6 +116,19 @@ mod tests {
             assert_eq!(checked(&format!("{} fragment f{steps} on User {{ id }}", bomb(steps))), Err(Code::QueryTooComplex));
         }
         assert_eq!(checked(&format!("{{ me {{ {} }} }}", "id ".repeat(2_000))), Err(Code::QueryTooComplex));
+    }
+
+    #[test]
+    fn a_subscription_selects_one_field() {
+        for document in ["subscription { inbox { __typename } }", "subscription { ...a } fragment a on Subscription { inbox { __typename } }"] {
+            assert_eq!(checked(document), Ok(()), "{document}");
+        }
+        for document in [
+            "subscription { a: inbox { __typename } b: inbox { __typename } }",
+            "subscription { ...a ...a } fragment a on Subscription { inbox { __typename } }",
+        ] {
+            assert_eq!(checked(document), Err(Code::ValidationFailed), "{document}");
+        }
     }
 
     #[test]

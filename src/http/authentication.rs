@@ -143,6 +143,10 @@ impl Verifier {
     /// Why it is not accepted.
     pub fn verify(&self, token: &str) -> Result<Identity, Unauthenticated> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| Unauthenticated::Malformed)?;
+        // Extensions that must be understood, and are not (RFC 7515 §4.1.11).
+        if header.crit.is_some() {
+            return Err(Unauthenticated::Malformed);
+        }
         let mut refusal = Unauthenticated::Signature;
         for key in self.keys.iter().filter(|key| key.may_have_signed(&header)) {
             match jsonwebtoken::decode::<Claims>(token, &key.decoding, &key.validation) {
@@ -174,6 +178,8 @@ impl Key {
     fn new(id: Option<String>, decoding: DecodingKey, algorithm: Algorithm, expected: &Expected) -> Self {
         let mut validation = Validation::new(algorithm);
         validation.leeway = expected.leeway;
+        // Not on or after `exp` (RFC 7519 §4.1.4).
+        validation.reject_tokens_expiring_in_less_than = 1;
         validation.validate_nbf = true;
         validation.validate_aud = expected.audience.is_some();
         validation.required_spec_claims = HashSet::new();

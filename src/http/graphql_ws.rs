@@ -32,6 +32,8 @@ const SILENCE: Duration = Duration::from_mins(1);
 const SEND_PATIENCE: Duration = Duration::from_secs(30);
 /// Responses that wait for the client to read; then its operations wait.
 const WAITING: usize = 32;
+/// What a socket keeps to read into and to write from; most are idle.
+const BUFFER_BYTES: usize = 4 << 10;
 /// Operations at once on one socket.
 const MAX_OPERATIONS: usize = 100;
 /// The instant of a token without an end: a year from now will do.
@@ -121,14 +123,20 @@ struct Outgoing {
 }
 
 pub(super) fn upgrade(service: Service, upgrade: WebSocketUpgrade) -> Response {
-    upgrade.protocols([PROTOCOL]).max_message_size(MAX_BODY_BYTES).max_frame_size(MAX_BODY_BYTES).on_upgrade(move |socket| async move {
-        let Some(_held_open) = service.0.open.upgrade() else { return };
-        let speaks = socket.protocol().is_some_and(|protocol| protocol.as_bytes() == PROTOCOL.as_bytes());
-        let (sink, stream) = socket.split();
-        let mut connection = Connection::new(service, sink);
-        let close = if speaks { connection.run(stream).await } else { Some(Close::SubprotocolNotAcceptable) };
-        connection.end(close).await;
-    })
+    upgrade
+        .protocols([PROTOCOL])
+        .read_buffer_size(BUFFER_BYTES)
+        .write_buffer_size(BUFFER_BYTES)
+        .max_message_size(MAX_BODY_BYTES)
+        .max_frame_size(MAX_BODY_BYTES)
+        .on_upgrade(move |socket| async move {
+            let Some(_held_open) = service.0.open.upgrade() else { return };
+            let speaks = socket.protocol().is_some_and(|protocol| protocol.as_bytes() == PROTOCOL.as_bytes());
+            let (sink, stream) = socket.split();
+            let mut connection = Connection::new(service, sink);
+            let close = if speaks { connection.run(stream).await } else { Some(Close::SubprotocolNotAcceptable) };
+            connection.end(close).await;
+        })
 }
 
 struct Connection {

@@ -50,7 +50,7 @@ const FIRST_LOOK: usize = 32;
 /// Reads what `viewer` missed since `after`, at most `limit` items, all at one moment.
 pub(super) fn missed(connection: &mut Connection, viewer: &UserId, after: Position, limit: usize) -> Result<Missed, rusqlite::Error> {
     let moment = connection.transaction()?;
-    let up_to: Position = moment.prepare_cached(queries::POSITION)?.query_row([], |row| row.get(0).map(Position))?;
+    let up_to: Position = moment.prepare_cached(queries::CHECKPOINT)?.query_row([], |row| row.get(0).map(Position))?;
     let mut items = Vec::new();
     let rows: Vec<(ConversationRow, Position)> = moment
         .prepare_cached(queries::CHANGED_SINCE)?

@@ -1,7 +1,8 @@
 //! The disposable port: the folds' rows and the checkpoint they stand at, written together; and the
 //! queries that screens are made of. Losing it loses nothing: it is folded again from the log.
 //!
-//! Refuses rows made from another log or by other folds: then it begins anew.
+//! Refuses rows made from another log, for they may be all that is left of it. Rows made by other folds, or
+//! damaged, are made anew.
 
 mod inbox;
 mod queries;
@@ -11,6 +12,7 @@ mod sqlite;
 use std::sync::Arc;
 
 use thiserror::Error;
+use uuid::Uuid;
 
 use crate::domain::event::{Position, Timestamp};
 use crate::domain::ids::{ConversationId, UserId};
@@ -166,6 +168,11 @@ pub struct MessageView {
     pub contact: UserId,
 }
 
-/// Where every projection of the store stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Checkpoint(pub Position);
+/// Where every projection of the store stands: the last event folded, by its position and its id, so that
+/// a log that went another way from there is recognised.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    pub position: Position,
+    /// Nil before the first event.
+    pub event: Uuid,
+}

@@ -191,14 +191,16 @@ pub(super) const CHECKPOINTS_TABLE: &str = "
         projection text   not null primary key,
         log        uuid   not null,
         position   bigint not null,
+        event      uuid   not null,
         version    bigint not null,
         sql        text   not null
     ) without rowid";
 
-pub(super) const CHECKPOINTS: &str = "select projection, log, position, version, sql from checkpoints order by projection";
+pub(super) const CHECKPOINTS: &str = "select projection, log, position, event, version, sql from checkpoints order by projection";
 
-pub(super) const INSERT_CHECKPOINT: &str = "insert into checkpoints (projection, log, position, version, sql) values ($1, $2, 0, $3, $4)";
+pub(super) const INSERT_CHECKPOINT: &str = "insert into checkpoints (projection, log, position, event, version, sql) values ($1, $2, 0, $3, $4, $5)";
 
-pub(super) const ADVANCE: &str = "update checkpoints set position = $1";
+pub(super) const ADVANCE: &str = "update checkpoints set position = $1, event = $2";
 
-pub(super) const POSITION: &str = "select coalesce(min(position), 0) from checkpoints";
+/// All projections of a store advance together.
+pub(super) const CHECKPOINT: &str = "select position, event from checkpoints order by position limit 1";

@@ -39,14 +39,15 @@ struct Writer {
 }
 
 impl SqliteReadStore {
-    /// Opens the rows made from the log with this id, or begins anew where they are missing, damaged,
-    /// made from another log, by other folds, or from a later state of the log than its head.
+    /// Opens the rows made from the log with this id, or begins anew where they are missing, damaged, or
+    /// made by other folds.
     ///
     /// # Errors
-    /// When another process holds the file, it is no read store, or it cannot be written.
-    pub fn open(path: &Path, log: Uuid, head: Position) -> Result<Self, OpenError> {
+    /// When another process holds the file, it is no read store, it was made from another log, or it
+    /// cannot be written.
+    pub fn open(path: &Path, log: Uuid) -> Result<Self, OpenError> {
         let lock = FileLock::acquire(path)?;
-        if let Some(reason) = unusable(path, log, head)? {
+        if let Some(reason) = unusable(path, log)? {
             tracing::info!(path = %path.display(), reason, "the views are made anew from the log");
             discard(path)?;
         }
@@ -60,13 +61,19 @@ impl SqliteReadStore {
             transaction.execute(queries::CHECKPOINTS_TABLE, [])?;
             for shape in projections::ALL {
                 transaction.execute_batch(shape.sql)?;
-                transaction.execute(queries::INSERT_CHECKPOINT, params![shape.name, log, shape.version, shape.sql])?;
+                transaction.execute(queries::INSERT_CHECKPOINT, params![shape.name, log, Uuid::nil(), shape.version, shape.sql])?;
             }
             transaction.pragma_update(None, "application_id", APPLICATION)?;
         }
         transaction.commit()?;
         let writer = Writer { connection, wal: WalKeeper::start(path)?, _lock: lock };
         Ok(Self { writer: Arc::new(Mutex::new(writer)), readers: Arc::new(Readers::open(path)?), calls: Arc::default() })
+    }
+
+    /// Whether there are rows that were made from events. What cannot be read has none.
+    #[must_use]
+    pub fn has_rows(path: &Path) -> bool {
+        path.exists() && stored_checkpoints(path).is_ok_and(|found| found.iter().any(|found| found.position > Position(0)))
     }
 
     /// How many queries were answered since the start.
@@ -92,7 +99,8 @@ impl SqliteReadStore {
     /// # Errors
     /// When the store fails.
     pub async fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
-        self.read(|connection| connection.prepare_cached(queries::POSITION)?.query_row([], |row| row.get(0).map(Position).map(Checkpoint))).await
+        let checkpoint = |row: &Row<'_>| Ok(Checkpoint { position: Position(row.get(0)?), event: row.get(1)? });
+        self.read(|connection| connection.prepare_cached(queries::CHECKPOINT)?.query_row([], checkpoint)).await
     }
 
     /// The rows there are for some keys, for the projector to fold on.
@@ -127,7 +135,7 @@ impl SqliteReadStore {
         self.write(move |writer| {
             let transaction = writer.connection.transaction()?;
             write_rows(&transaction, &rows)?;
-            transaction.prepare_cached(queries::ADVANCE)?.execute([checkpoint.0.0])?;
+            transaction.prepare_cached(queries::ADVANCE)?.execute(params![checkpoint.position.0, checkpoint.event])?;
             transaction.commit()?;
             if let Err(error) = writer.wal.tend(&writer.connection) {
                 tracing::warn!(%error, "the views could not be folded into their file");
@@ -334,7 +342,7 @@ fn failed(error: rusqlite::Error) -> StoreError {
 }
 
 /// Why the rows of a file cannot be folded on; none where they can, or where there is no file.
-fn unusable(path: &Path, log: Uuid, head: Position) -> Result<Option<&'static str>, OpenError> {
+fn unusable(path: &Path, log: Uuid) -> Result<Option<&'static str>, OpenError> {
     match sqlite::inspect(path) {
         Ok(None) => return Ok(None),
         Ok(Some(inspection)) if inspection.application == APPLICATION => {}
@@ -347,15 +355,10 @@ fn unusable(path: &Path, log: Uuid, head: Position) -> Result<Option<&'static st
     shapes.sort_by_key(|shape| shape.name);
     let same_shapes = found.len() == shapes.len()
         && found.iter().zip(shapes).all(|(found, shape)| found.projection == shape.name && found.version == shape.version && found.sql == shape.sql);
-    Ok(if found.iter().any(|found| found.log != log) {
-        Some("it was made from another log")
-    } else if found.iter().any(|found| found.position > head) {
-        Some("it is ahead of the log")
-    } else if same_shapes {
-        None
-    } else {
-        Some("its projections have changed")
-    })
+    if found.iter().any(|found| found.log != log) {
+        return Err(OpenError::Diverged { path: path.into() });
+    }
+    Ok((!same_shapes).then_some("its projections have changed"))
 }
 
 struct StoredCheckpoint {
@@ -370,7 +373,7 @@ fn stored_checkpoints(path: &Path) -> Result<Vec<StoredCheckpoint>, rusqlite::Er
     let connection = sqlite::open_reader(path)?;
     let mut statement = connection.prepare(queries::CHECKPOINTS)?;
     let checkpoint = |row: &Row<'_>| {
-        Ok(StoredCheckpoint { projection: row.get(0)?, log: row.get(1)?, position: Position(row.get(2)?), version: row.get(3)?, sql: row.get(4)? })
+        Ok(StoredCheckpoint { projection: row.get(0)?, log: row.get(1)?, position: Position(row.get(2)?), version: row.get(4)?, sql: row.get(5)? })
     };
     statement.query_map([], checkpoint)?.collect()
 }

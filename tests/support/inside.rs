@@ -27,7 +27,7 @@ impl Inside {
     pub async fn start() -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let log = EventLog::open(&folder.path().join("events.db"), Arc::new(now)).expect("a log");
-        let store = ReadStore::open(&folder.path().join("views.db"), log.id(), log.head()).expect("views");
+        let store = ReadStore::open(&folder.path().join("views.db"), log.id()).expect("views");
         let checkpoint = projector::catch_up(&log, &store).await.expect("caught up");
         let (reporter, progress) = projector::progress(checkpoint);
         let sources = Sources { clock: Arc::new(now), uuid: Arc::new(new_id) };

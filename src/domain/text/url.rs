@@ -16,7 +16,7 @@ pub(super) fn is_in(text: &str) -> bool {
 fn without_disguise(text: &str) -> Cow<'_, str> {
     let categories = CodePointMapData::<GeneralCategory>::new();
     let is_invisible = |c: char| categories.get(c) == GeneralCategory::Format;
-    let is_stop = |c: char| matches!(c, '\u{3002}' | '\u{ff0e}' | '\u{ff61}');
+    let is_stop = |c: char| matches!(c, '\u{2024}' | '\u{3002}' | '\u{ff0e}' | '\u{ff61}');
     if text.is_ascii() || !text.chars().any(|c| is_invisible(c) || is_stop(c)) {
         return text.into();
     }
@@ -157,6 +157,7 @@ mod tests {
             "fini.www.exemple",
             "exemple。fr",
             "exemple．com",
+            "exemple․fr",
             "a@exemple.fr.Voir.exemple.com",
             "a@b@exemple.fr/x exemple.fr",
         ] {
