@@ -30,8 +30,8 @@ use authentication::{TokenSigner, Verifier};
 
 /// The longest request body, in bytes. The longest message takes 8,000; the rest is for documents and bulk registration.
 const MAX_BODY_BYTES: usize = 1 << 20;
-/// How long a client may take to send a request's head, and then its body.
-const HEADER_PATIENCE: Duration = Duration::from_secs(15);
+/// How long a connection may be silent before a request's head has come, and then its body.
+const HEADER_PATIENCE: Duration = Duration::from_secs(30);
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait when no connection can be taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
