@@ -7,6 +7,7 @@ use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::support::socket::Socket;
 use crate::support::{Person, Reply, Server, nodes};
 
 fn post(server: &Server, person: &Person) -> RequestBuilder {
@@ -148,15 +149,22 @@ async fn values_of_the_wrong_shape_are_bad_input() {
 
 #[tokio::test]
 async fn t_no_text_and_no_token_reaches_the_log_of_the_service() {
-    let server = Server::start_with(&["--trace", "trace"]);
+    let server = Server::start_with(&["--trace", "trace,tungstenite=trace"]);
     let [alice, bob] = server.people(["alice", "bob"]).await;
     alice.sent(&bob, "un secret bien gardé").await;
     alice.send(&bob, "un secret avec exemple.fr").await;
     alice.request("mutation { sendMessage(input: { to: \"bob\", text: \"un secret\" }) { nope } }", json!({})).await;
     bob.history(&alice).await;
+    let mut inbox = Socket::inbox(&server, &bob).await;
+    alice.sent(&bob, "un secret en direct").await;
+    assert_eq!(inbox.event().await["message"]["text"], "un secret en direct");
+    inbox.subscribe("send", "mutation { sendMessage(input: { to: \"alice\", text: \"un secret par la prise\" }) { message { id } } }", json!({})).await;
+    assert!(inbox.hear().await.is_ok());
     let log = server.log();
     assert!(!log.is_empty());
-    assert!(!log.contains("secret") && !log.contains(&alice.token), "{log}");
+    for (number, line) in log.lines().enumerate() {
+        assert!(!line.contains("secret") && !line.contains(&alice.token) && !line.contains(&bob.token), "line {number}");
+    }
 }
 
 #[tokio::test]
