@@ -6,6 +6,7 @@
 pub mod domain;
 pub mod projections;
 mod sqlite;
+mod metrics;
 pub mod event_log;
 pub mod read_store;
 pub mod app;

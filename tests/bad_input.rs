@@ -56,7 +56,8 @@ async fn requests_that_are_none_have_their_status() {
 async fn documents_that_cannot_be_executed_have_their_code() {
     let server = Server::start();
     let [alice] = server.people(["alice"]).await;
-    let deep = format!("{{ {}id{} }}", "me { conversation { contact { ".repeat(8), " } } }".repeat(8));
+    let deep = format!("{{ me {{ {}id{} }} }}", "conversation { contact { ".repeat(8), " } }".repeat(8));
+    let deeper = format!("{{ {}id{} }}", "me { ".repeat(5_000), " }".repeat(5_000));
     let wide = "{ conversations(first: 100) { edges { node { messages(first: 100) { edges { node { id text } } } } } } }";
     let doubling: Vec<String> = (0..60).map(|n| format!("fragment f{n} on User {{ ...f{} ...f{} }}", n + 1, n + 1)).collect();
     let doubling = format!("{{ me {{ ...f0 }} }} {} fragment f60 on User {{ id }}", doubling.join(" "));
@@ -75,6 +76,7 @@ async fn documents_that_cannot_be_executed_have_their_code() {
         ("query A { me { id } } query B { me { id } }", "GRAPHQL_VALIDATION_FAILED"),
         ("mutation { sendMessage(input: { to: \"bob\", text: \"x\", colour: \"red\" }) { message { id } } }", "GRAPHQL_VALIDATION_FAILED"),
         (&deep, "QUERY_TOO_COMPLEX"),
+        (&deeper, "GRAPHQL_PARSE_FAILED"),
         (wide, "QUERY_TOO_COMPLEX"),
     ];
     for (query, code) in cases {

@@ -14,6 +14,7 @@ use super::access::Viewer;
 use super::{App, AppError};
 use crate::domain::event::Position;
 use crate::domain::ids::UserId;
+use crate::metrics::{Held, METRICS};
 use crate::read_store::{InboxItem, Missed};
 
 /// Items that may wait for one subscription.
@@ -63,7 +64,7 @@ impl Hub {
         let mut listeners = self.lock();
         for (user, item) in told {
             if let Some(own) = listeners.get_mut(&user) {
-                own.retain(|listener| listener.try_send(item.clone()).is_ok());
+                own.retain(|listener| hand_over(listener, &item));
             }
         }
         listeners.retain(|_, own| !own.is_empty());
@@ -71,6 +72,21 @@ impl Hub {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<UserId, Vec<mpsc::Sender<InboxItem>>>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether a listener is still one.
+fn hand_over(listener: &mpsc::Sender<InboxItem>, item: &InboxItem) -> bool {
+    match listener.try_send(item.clone()) {
+        Ok(()) => {
+            METRICS.inbox_items.inc();
+            true
+        }
+        Err(mpsc::error::TrySendError::Full(_)) => {
+            METRICS.inbox_dropped.inc();
+            false
+        }
+        Err(mpsc::error::TrySendError::Closed(_)) => false,
     }
 }
 
@@ -99,12 +115,13 @@ struct Subscription {
     live: mpsc::Receiver<InboxItem>,
     hub: Arc<Hub>,
     user: UserId,
+    _counted: Held,
 }
 
 impl Subscription {
     fn start(app: &App, viewer: &Viewer) -> Self {
         let (hub, user) = (Arc::clone(&app.0.hub), viewer.id().clone());
-        Self { live: hub.listen(&user), hub, user }
+        Self { live: hub.listen(&user), hub, user, _counted: Held::one(&METRICS.subscriptions) }
     }
 }
 

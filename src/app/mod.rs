@@ -29,6 +29,7 @@ use crate::domain::Refusal;
 use crate::domain::event::{Position, Timestamp};
 use crate::domain::ids::{ConversationId, UserId};
 use crate::event_log::{AppendError, Clock, EventLog, LogError};
+use crate::metrics::METRICS;
 use crate::read_store::{ReadStore, StoreError};
 use cursor::CursorKey;
 use feed::Hub;
@@ -180,6 +181,24 @@ impl App {
     /// When they no longer follow it.
     pub async fn views_reach_head(&self) -> Result<(), Fault> {
         self.0.progress.reached(self.0.log.head()).await
+    }
+
+    /// Whether the log can be read.
+    ///
+    /// # Errors
+    /// When it cannot.
+    pub async fn log_answers(&self) -> Result<(), Fault> {
+        let last = Position(self.0.log.head().0.saturating_sub(1));
+        self.0.log.read_all(last, 1).await?;
+        Ok(())
+    }
+
+    /// Brings the measures up to date that are looked at, not counted.
+    pub fn measure(&self) {
+        let (head, applied) = (self.0.log.head().0, self.applied().0);
+        METRICS.log_position.set(head.cast_signed());
+        METRICS.views_position.set(applied.cast_signed());
+        METRICS.views_lag.set(head.saturating_sub(applied).cast_signed());
     }
 
     #[must_use]

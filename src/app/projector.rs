@@ -11,6 +11,7 @@ use super::{App, Fault};
 use crate::domain::event::{Event, Position, RecordedEvent};
 use crate::domain::ids::UserId;
 use crate::event_log::{EventLog, LogError};
+use crate::metrics::{METRICS, Timer};
 use crate::projections::Projection;
 use crate::projections::conversations::{Conversations, InboxChange};
 use crate::projections::messages::Messages;
@@ -92,7 +93,11 @@ pub async fn run(app: App, from: Checkpoint, reporter: Reporter) -> Result<(), P
         let events = follow.next(BATCH).await?;
         let Some(last) = events.last() else { continue };
         let checkpoint = Checkpoint { position: last.position, event: last.id };
+        let timer = Timer::start();
         let told = project(store, &events, checkpoint, hub).await?;
+        METRICS.fold_time.observe(timer.seconds());
+        METRICS.fold_batch.observe(f64::from(u32::try_from(events.len()).unwrap_or(u32::MAX)));
+        METRICS.views_progress_at.set(app.now().0.div_euclid(1_000_000));
         hub.publish(told);
         reporter.0.send_replace(checkpoint.position);
     }

@@ -28,8 +28,9 @@ impl SendRate {
         Self { per_second: f64::from(per_second), buckets: Mutex::default() }
     }
 
-    /// Takes a token, or says in how many seconds there is one.
-    pub(super) fn take(&self, user: &UserId, now: Timestamp) -> Result<(), u64> {
+    /// Takes a token for each of `count` sends, or says in how many seconds there are enough. More than a
+    /// full burst are let through when the bucket is full, and paid for afterwards.
+    pub(super) fn take(&self, user: &UserId, count: usize, now: Timestamp) -> Result<(), u64> {
         if self.per_second == 0.0 {
             return Ok(());
         }
@@ -41,12 +42,14 @@ impl SendRate {
         let bucket = buckets.entry(user.clone()).or_insert(Bucket { tokens: full, at: now });
         bucket.tokens = self.filled(bucket, now);
         bucket.at = now;
-        if bucket.tokens >= 1.0 {
-            bucket.tokens -= 1.0;
+        #[expect(clippy::cast_precision_loss, reason = "as many as fit into a document")]
+        let (price, needed) = (count as f64, (count as f64).min(full));
+        if bucket.tokens >= needed {
+            bucket.tokens -= price;
             return Ok(());
         }
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and a second's worth")]
-        Err(((1.0 - bucket.tokens) / self.per_second).ceil() as u64)
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few seconds")]
+        Err(((needed - bucket.tokens) / self.per_second).ceil() as u64)
     }
 
     /// A clock that went back fills nothing.
@@ -65,17 +68,26 @@ mod tests {
     fn a_burst_of_five_seconds_then_the_rate() {
         let rate = SendRate::new(2);
         let user = UserId::from_stored("alice");
-        let take = |seconds: i64| rate.take(&user, Timestamp(seconds * 1_000_000));
+        let take = |seconds: i64| rate.take(&user, 1, Timestamp(seconds * 1_000_000));
         assert!((0..10).all(|_| take(0).is_ok()));
         assert_eq!(take(0), Err(1));
         assert!(take(1).is_ok() && take(1).is_ok() && take(1).is_err());
         assert!(take(0).is_err(), "a clock that goes back gives nothing");
-        assert_eq!(rate.take(&UserId::from_stored("bob"), Timestamp(0)), Ok(()));
+        assert_eq!(rate.take(&UserId::from_stored("bob"), 1, Timestamp(0)), Ok(()));
+    }
+
+    #[test]
+    fn several_at_once_are_let_through_together_or_not_at_all() {
+        let rate = SendRate::new(2);
+        let user = UserId::from_stored("alice");
+        let take = |count, seconds: i64| rate.take(&user, count, Timestamp(seconds * 1_000_000));
+        assert_eq!((take(8, 0), take(3, 0), take(2, 0)), (Ok(()), Err(1), Ok(())));
+        assert_eq!((take(25, 5), take(1, 5)), (Ok(()), Err(8)), "more than a burst, from a full bucket");
     }
 
     #[test]
     fn zero_is_unlimited() {
         let rate = SendRate::new(0);
-        assert!((0..1_000).all(|_| rate.take(&UserId::from_stored("alice"), Timestamp(0)).is_ok()));
+        assert!((0..1_000).all(|_| rate.take(&UserId::from_stored("alice"), 1, Timestamp(0)).is_ok()));
     }
 }

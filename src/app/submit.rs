@@ -3,15 +3,15 @@
 
 use super::access::{Administrator, Viewer};
 use super::{App, AppError, Fault, final_append_error};
-use crate::domain::Refusal;
 use crate::domain::community::{self, Community};
 use crate::domain::conversation::{self, ConversationCommand, ConversationEvent, MessageSent, Side, UpTo};
 use crate::domain::event::{Event, Position, RecordedEvent, Stream};
-use crate::domain::ids::{ConversationId, InvalidMessageId, InvalidUserId, MessageId, UserId};
+use crate::domain::ids::{ConversationId, InvalidMessageId, MessageId, UserId};
 use crate::domain::profile::{Name, Picture, Profile};
 use crate::domain::section::{self, ChatSection};
 use crate::domain::text::MessageText;
 use crate::domain::user::{self, User, UserCommand};
+use crate::domain::{InvalidInput, Refusal};
 use crate::event_log::{Append, AppendError};
 use crate::projections::Projection;
 use crate::projections::messages::{MessageRow, Messages};
@@ -65,15 +65,22 @@ pub struct NewUser {
 }
 
 impl App {
+    /// Whether the viewer may send so many messages now.
+    ///
+    /// # Errors
+    /// [`AppError::RateLimited`] when they send faster than allowed.
+    pub fn admit_sends(&self, viewer: &Viewer, count: usize) -> Result<(), AppError> {
+        self.0.send_rate.take(viewer.id(), count, self.now()).map_err(|retry_after_seconds| AppError::RateLimited { retry_after_seconds })
+    }
+
     /// Sends a message (S). The same id, recipient and text again returns the first result.
     ///
     /// # Errors
-    /// A refusal in the order of S8, too high a rate, or a fault.
+    /// A refusal in the order of S8, or a fault.
     pub async fn send_message(&self, viewer: &Viewer, to: &str, text: &str, id: Option<&str>) -> Result<MessageRow, AppError> {
-        self.0.send_rate.take(viewer.id(), self.now()).map_err(|retry_after_seconds| AppError::RateLimited { retry_after_seconds })?;
         let text = MessageText::parse(text).map_err(Refusal::from)?;
         let contact = other_user(viewer, to)?;
-        let chosen = id.map(MessageId::parse).transpose().map_err(|InvalidMessageId| Refusal::InvalidInput(InvalidMessageId::WHAT_IS_RIGHT))?;
+        let chosen = id.map(MessageId::parse).transpose().map_err(|InvalidMessageId| Refusal::from(InvalidInput::MessageId))?;
         let id = chosen.unwrap_or_else(|| MessageId(self.new_id()));
         let message = Message { id, text, is_chosen: chosen.is_some() };
         let (app, by, to, sent) = (self.clone(), viewer.clone(), contact.clone(), message.clone());
@@ -241,7 +248,7 @@ impl App {
         let newcomers = users
             .into_iter()
             .map(|user| {
-                let id = UserId::parse(&user.id).map_err(|_| Refusal::InvalidInput(InvalidUserId::WHAT_IS_RIGHT))?;
+                let id = UserId::parse(&user.id).map_err(|_| Refusal::from(InvalidInput::UserId))?;
                 let picture = user.picture.as_deref().map(Picture::parse).transpose()?;
                 Ok((id, Profile { name: Name::parse(&user.name)?, picture }))
             })

@@ -12,17 +12,22 @@ use super::arguments::Serve;
 use super::{keys, new_id, now, print, telemetry};
 use crate::app::{App, Settings, Sources, projector};
 use crate::event_log::{EventLog, OpenError};
+use crate::graphql::Executor;
 use crate::http::authentication::{TokenSigner, Verifier};
 use crate::read_store::ReadStore;
 
 pub(super) fn run(serve: Serve) -> anyhow::Result<()> {
-    telemetry::start(&serve.trace)?;
+    let telemetry = telemetry::start(&serve.trace, serve.log_format, serve.otlp_endpoint.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(start(serve))
+    let outcome = runtime.block_on(start(serve));
+    drop(runtime);
+    telemetry.end();
+    outcome
 }
 
 async fn start(serve: Serve) -> anyhow::Result<()> {
     let (verifier, development) = authentication(&serve)?;
+    let executor = Executor::new(serve.edge.executor_options()?).await?;
     let data = &serve.data.data;
     keys::make_data_folder(data)?;
     let (log_path, views_path) = (serve.data.log_path(), serve.views_path());
@@ -41,7 +46,14 @@ async fn start(serve: Serve) -> anyhow::Result<()> {
     let listener = TcpListener::bind(serve.listen).await.with_context(|| format!("cannot listen on {}", serve.listen))?;
     let address = listener.local_addr()?;
     print(&greeting(address, development.is_some(), &serve))?;
-    let edge = crate::http::Settings { verifier, development, public_url: public_url(&serve, address) };
+    let edge = crate::http::Settings {
+        verifier,
+        executor,
+        limits: serve.edge.http_limits(),
+        origins: serve.edge.allow_origin.clone(),
+        development,
+        public_url: public_url(&serve, address),
+    };
     let (stop, stopping) = watch::channel(false);
     let serving = crate::http::serve(listener, app, edge, stopping);
     tokio::pin!(serving);

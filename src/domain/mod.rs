@@ -28,4 +28,4 @@ pub mod section;
 pub mod text;
 pub mod user;
 
-pub use refusal::Refusal;
+pub use refusal::{InvalidInput, Refusal};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use icu_normalizer::ComposingNormalizerBorrowed;
 use url::Url;
 
-use super::Refusal;
 use super::ids::UserId;
 use super::line;
+use super::{InvalidInput, Refusal};
 
 /// A name to show: 1 to 100 characters, normalised, trimmed, on one line. Cheap to clone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,7 +22,7 @@ impl Name {
     /// # Errors
     /// [`Refusal::InvalidInput`] when it is empty, too long, or has a control character.
     pub fn parse(written: &str) -> Result<Self, Refusal> {
-        let refusal = Refusal::InvalidInput("a name has 1 to 100 characters and no control character");
+        let refusal = InvalidInput::Name.into();
         line::parse(written, Self::MAX_CHARACTERS).map(Self).ok_or(refusal)
     }
 
@@ -63,7 +63,7 @@ impl Picture {
     /// # Errors
     /// [`Refusal::InvalidInput`] when it is not such a URL.
     pub fn parse(written: &str) -> Result<Self, Refusal> {
-        let refusal = Refusal::InvalidInput("a picture is an http or https URL of at most 2,048 bytes");
+        let refusal = InvalidInput::Picture.into();
         match Url::parse(written) {
             Ok(url) if url.as_str().len() <= Self::MAX_LENGTH && matches!(url.scheme(), "http" | "https") => Ok(Self(url.as_str().into())),
             Ok(_) | Err(_) => Err(refusal),

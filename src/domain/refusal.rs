@@ -37,7 +37,26 @@ pub enum Refusal {
     /// U5: the plan is full.
     #[error("the community has reached the limit of its plan: please contact support")]
     UserLimitReached,
-    /// A name, picture, title or template out of its range; says what is right.
-    #[error("{0}")]
-    InvalidInput(&'static str),
+    /// Something given is out of its range.
+    #[error(transparent)]
+    InvalidInput(#[from] InvalidInput),
+}
+
+/// What is out of its range; the message says what is right.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum InvalidInput {
+    #[error("{}", super::ids::InvalidUserId::WHAT_IS_RIGHT)]
+    UserId,
+    #[error("{}", super::ids::InvalidMessageId::WHAT_IS_RIGHT)]
+    MessageId,
+    #[error("a name has 1 to 100 characters and no control character")]
+    Name,
+    #[error("a picture is an http or https URL of at most 2,048 bytes")]
+    Picture,
+    #[error("a title has 1 to 60 characters and no control character")]
+    Title,
+    #[error("a list template is 1, 2 or 3")]
+    ListTemplate,
+    #[error("a detail template is 1, 2 or 3")]
+    DetailTemplate,
 }

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Refusal;
 use super::line;
+use super::{InvalidInput, Refusal};
 
 /// The section's new design, whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ impl Title {
     /// # Errors
     /// [`Refusal::InvalidInput`] when it is empty, too long, or has a control character.
     pub fn parse(written: &str) -> Result<Self, Refusal> {
-        let refusal = Refusal::InvalidInput("a title has 1 to 60 characters and no control character");
+        let refusal = InvalidInput::Title.into();
         line::parse(written, Self::MAX_CHARACTERS).map(Self).ok_or(refusal)
     }
 
@@ -98,7 +98,7 @@ impl TryFrom<i64> for ListTemplate {
             1 => Ok(Self::One),
             2 => Ok(Self::Two),
             3 => Ok(Self::Three),
-            _ => Err(Refusal::InvalidInput("a list template is 1, 2 or 3")),
+            _ => Err(InvalidInput::ListTemplate.into()),
         }
     }
 }
@@ -133,7 +133,7 @@ impl TryFrom<i64> for DetailTemplate {
             1 => Ok(Self::One),
             2 => Ok(Self::Two),
             3 => Ok(Self::Three),
-            _ => Err(Refusal::InvalidInput("a detail template is 1, 2 or 3")),
+            _ => Err(InvalidInput::DetailTemplate.into()),
         }
     }
 }

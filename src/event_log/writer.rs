@@ -9,6 +9,7 @@ use super::sqlite::{FIND_EVENT, stored_event};
 use super::{Append, AppendError, Clock, LogError, StoredEvent, codec};
 use crate::domain::event::{Event, Metadata, Position, RecordedEvent, Timestamp};
 use crate::domain::ids::UserId;
+use crate::metrics::{METRICS, Timer};
 use crate::sqlite::{FileLock, WalKeeper};
 
 /// The most appends in one transaction.
@@ -55,7 +56,13 @@ impl Writer {
                     Order::Close => closing = true,
                 }
             }
-            match self.commit(appends) {
+            let (timer, batch) = (Timer::start(), appends.len());
+            let committed = self.commit(appends);
+            if batch > 0 {
+                METRICS.append_time.observe(timer.seconds());
+                METRICS.append_batch.observe(f64::from(u32::try_from(batch).unwrap_or(u32::MAX)));
+            }
+            match committed {
                 Ok(outcomes) => {
                     self.head.send_replace(self.position);
                     if let Err(error) = self.lock.ring() {

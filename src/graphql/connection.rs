@@ -47,10 +47,10 @@ impl PageArguments {
     }
 }
 
-/// What a page costs: its rows times what is asked of each.
-pub(super) fn page_cost(first: Option<i32>, last: Option<i32>, child_complexity: usize) -> usize {
-    let rows = first.or(last).unwrap_or(DEFAULT_ROWS).clamp(1, MAX_ROWS);
-    usize::try_from(rows).expect("clamped") * child_complexity
+/// How many rows a page has at most, by its arguments.
+pub(super) fn page_rows(first: Option<i64>, last: Option<i64>) -> usize {
+    let rows = first.or(last).unwrap_or(DEFAULT_ROWS.into()).clamp(1, MAX_ROWS.into());
+    usize::try_from(rows).expect("clamped")
 }
 
 fn page_info(has_previous_page: bool, has_next_page: bool, start_cursor: Option<&String>, end_cursor: Option<&String>) -> PageInfo {
@@ -64,6 +64,7 @@ pub(super) struct UserConnection {
     page_info: PageInfo,
 }
 
+/// A user at their place in the directory.
 #[derive(SimpleObject)]
 pub(super) struct UserEdge {
     cursor: String,
@@ -92,6 +93,7 @@ pub(super) struct ConversationConnection {
     totals: Totals,
 }
 
+/// A conversation at its place in the list.
 #[derive(SimpleObject)]
 pub(super) struct ConversationEdge {
     cursor: String,
@@ -145,6 +147,7 @@ pub(super) struct MessageConnection {
     page_info: PageInfo,
 }
 
+/// A message at its place in the history.
 #[derive(SimpleObject)]
 pub(super) struct MessageEdge {
     cursor: String,

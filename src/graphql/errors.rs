@@ -1,13 +1,15 @@
 //! Two kinds of no. What a rule of the product refuses is data: `userErrors`. What the caller's
 //! program did wrong, or the service cannot do now, is a top-level error with a code.
 
-use async_graphql::{Enum, Error, ErrorExtensions as _, Response, ServerError, SimpleObject, Value};
+use async_graphql::{Enum, Error, ErrorExtensions as _, Pos, ServerError, SimpleObject};
 
+use super::messages::Language;
+pub use super::response::Response;
 use super::session::Session;
 use crate::app::AppError;
 use crate::app::access::Forbidden;
-use crate::domain::Refusal;
 use crate::domain::text::TextRefusal;
+use crate::domain::{InvalidInput, Refusal};
 
 /// `extensions.code` of a top-level error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,7 @@ pub enum Code {
     QueryTooComplex,
     RateLimited,
     UserLimitReached,
+    PersistedQueryNotFound,
     Unavailable,
     Internal,
 }
@@ -36,20 +39,16 @@ impl Code {
             Self::QueryTooComplex => "QUERY_TOO_COMPLEX",
             Self::RateLimited => "RATE_LIMITED",
             Self::UserLimitReached => "USER_LIMIT_REACHED",
+            Self::PersistedQueryNotFound => "PERSISTED_QUERY_NOT_FOUND",
             Self::Unavailable => "UNAVAILABLE",
             Self::Internal => "INTERNAL",
         }
     }
 
-    /// A top-level error with this code, before anything was executed.
+    /// A response of one top-level error, where nothing was executed.
     #[must_use]
     pub fn response(self, message: &str) -> Response {
-        Response::from_errors(vec![self.mark(ServerError::new(message, None))])
-    }
-
-    fn mark(self, mut error: ServerError) -> ServerError {
-        error.extensions.get_or_insert_with(Default::default).set("code", self.as_str());
-        error
+        Response::refused(vec![ServerError::new(message, None)], self)
     }
 
     fn error(self, message: impl Into<String>) -> Error {
@@ -57,12 +56,12 @@ impl Code {
     }
 }
 
-/// The codes of a response's errors.
-pub fn codes_of(response: &Response) -> impl Iterator<Item = &str> {
-    response.errors.iter().filter_map(|error| match error.extensions.as_ref()?.get("code")? {
-        Value::String(code) => Some(code.as_str()),
-        _ => None,
-    })
+/// Gives an error its code, unless it has one.
+pub(super) fn mark(error: &mut ServerError, code: Code) {
+    let extensions = error.extensions.get_or_insert_with(Default::default);
+    if extensions.get("code").is_none() {
+        extensions.set("code", code.as_str());
+    }
 }
 
 pub(super) fn bad_input(message: impl Into<String>) -> Error {
@@ -70,29 +69,24 @@ pub(super) fn bad_input(message: impl Into<String>) -> Error {
 }
 
 /// A fault of this service: told to its operator, masked for the client.
-pub(super) fn internal(what: &str) -> Error {
-    tracing::error!(what, "an operation failed");
-    Code::Internal.error("something went wrong in the service")
+pub(super) fn internal(what: &str, session: &Session) -> Error {
+    tracing::error!(request = %session.viewer.request(), what, "an operation failed");
+    masked(Code::Internal, session.language.internal(), session)
 }
 
-/// The most errors of a response: a document of many faults must not make a long answer.
-const MAX_ERRORS: usize = 20;
+/// The response to what broke in the middle of an operation.
+pub(super) fn broken(session: &Session, code: Code, message: &str) -> Response {
+    Response::refused(vec![without_place(masked(code, message, session))], code)
+}
 
-/// Gives the executor's own errors their codes: without a path the operation was not valid, with one
-/// a value has not the shape that its field asks for.
-pub(super) fn mark_unmarked(response: &mut Response) {
-    response.errors.truncate(MAX_ERRORS);
-    for error in &mut response.errors {
-        if error.extensions.as_ref().is_some_and(|extensions| extensions.get("code").is_some()) {
-            continue;
-        }
-        let code = match error.message.as_str() {
-            "Query is too complex." | "Query is nested too deep." => Code::QueryTooComplex,
-            _ if error.path.is_empty() => Code::ValidationFailed,
-            _ => Code::BadUserInput,
-        };
-        error.extensions.get_or_insert_with(Default::default).set("code", code.as_str());
-    }
+/// An error of the whole operation.
+pub(super) fn without_place(error: Error) -> ServerError {
+    ServerError { locations: vec![], ..error.into_server_error(Pos::default()) }
+}
+
+/// An error that says no more than the request's id, which is in the service's log.
+fn masked(code: Code, message: &str, session: &Session) -> Error {
+    code.error(message).extend_with(|_, extensions| extensions.set("requestId", session.viewer.request().to_string()))
 }
 
 /// Turns what a use case could not do into a top-level error.
@@ -101,22 +95,25 @@ pub(super) trait TopLevel<T> {
 }
 
 impl<T> TopLevel<T> for Result<T, Forbidden> {
-    fn top_level(self, _: &Session) -> Result<T, Error> {
-        self.map_err(|forbidden| Code::Forbidden.error(forbidden.to_string()))
+    fn top_level(self, session: &Session) -> Result<T, Error> {
+        self.map_err(|forbidden| Code::Forbidden.error(session.language.forbidden(forbidden)))
     }
 }
 
 impl<T> TopLevel<T> for Result<T, AppError> {
     fn top_level(self, session: &Session) -> Result<T, Error> {
-        self.map_err(|error| match error {
-            AppError::RateLimited { retry_after_seconds } => {
-                Code::RateLimited.error(error.to_string()).extend_with(|_, extensions| extensions.set("retryAfter", retry_after_seconds))
+        self.map_err(|error| {
+            let message = session.language.app_error(&error);
+            match error {
+                AppError::RateLimited { retry_after_seconds } => {
+                    Code::RateLimited.error(message).extend_with(|_, extensions| extensions.set("retryAfter", retry_after_seconds))
+                }
+                AppError::Unavailable(fault) => {
+                    tracing::error!(request = %session.viewer.request(), %fault, "an operation failed");
+                    masked(Code::Unavailable, &message, session)
+                }
+                AppError::Refused(_) => Code::BadUserInput.error(message),
             }
-            AppError::Unavailable(fault) => {
-                tracing::error!(request = %session.viewer.request(), %fault, "an operation failed");
-                Code::Unavailable.error("the service cannot do this now: please try again")
-            }
-            AppError::Refused(refusal) => Code::BadUserInput.error(refusal.to_string()),
         })
     }
 }
@@ -125,7 +122,7 @@ impl<T> TopLevel<T> for Result<T, AppError> {
 pub(super) fn or_refused<T>(result: Result<T, AppError>, session: &Session) -> Result<Result<T, UserError>, Error> {
     match result {
         Ok(done) => Ok(Ok(done)),
-        Err(AppError::Refused(refusal)) => Ok(Err(refusal.into())),
+        Err(AppError::Refused(refusal)) => Ok(Err(UserError::of(refusal, session.language))),
         Err(error) => Err(error).top_level(session),
     }
 }
@@ -140,6 +137,7 @@ pub(super) struct UserError {
     field: Option<Vec<String>>,
 }
 
+/// Which rule refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
 pub(super) enum UserErrorCode {
     TextEmpty,
@@ -160,33 +158,53 @@ pub(super) enum UserErrorCode {
     InvalidInput,
 }
 
-impl From<Refusal> for UserError {
-    fn from(refusal: Refusal) -> Self {
-        let code = match refusal {
-            Refusal::Text(TextRefusal::Empty) => UserErrorCode::TextEmpty,
-            Refusal::Text(TextRefusal::TooLong) => UserErrorCode::TextTooLong,
-            Refusal::Text(TextRefusal::HasEmoji) => UserErrorCode::TextHasEmoji,
-            Refusal::Text(TextRefusal::HasUrl) => UserErrorCode::TextHasUrl,
-            Refusal::Text(TextRefusal::HasControlCharacter) => UserErrorCode::TextHasControlCharacter,
-            Refusal::Oneself => UserErrorCode::Oneself,
-            Refusal::UserNotFound => UserErrorCode::UserNotFound,
-            Refusal::NotContactable => UserErrorCode::NotContactable,
-            Refusal::ContactBlocked => UserErrorCode::ContactBlocked,
-            Refusal::ConversationNotFound => UserErrorCode::ConversationNotFound,
-            Refusal::ConversationDeleted => UserErrorCode::ConversationDeleted,
-            Refusal::MessageNotFound => UserErrorCode::MessageNotFound,
-            Refusal::MessageIdReused => UserErrorCode::MessageIdReused,
-            Refusal::UserLimitReached => UserErrorCode::UserLimitReached,
-            Refusal::InvalidInput(_) => UserErrorCode::InvalidInput,
-        };
-        Self { code, message: refusal.to_string(), field: None }
+impl UserError {
+    fn of(refusal: Refusal, language: Language) -> Self {
+        Self { code: refusal.into(), message: language.refusal(refusal), field: invalid_field(refusal).map(of_input) }
+    }
+
+    /// Says which input it is about, unless that is known from what is wrong.
+    pub(super) fn about(mut self, field: impl Fn(UserErrorCode) -> &'static str) -> Self {
+        self.field = self.field.or_else(|| Some(of_input(field(self.code))));
+        self
     }
 }
 
-impl UserError {
-    /// Says which input it is about.
-    pub(super) fn about(mut self, fields: impl Fn(UserErrorCode) -> Option<&'static str>) -> Self {
-        self.field = fields(self.code).map(|field| vec!["input".to_owned(), field.to_owned()]);
-        self
+fn of_input(field: &str) -> Vec<String> {
+    vec!["input".to_owned(), field.to_owned()]
+}
+
+/// The input that what is out of its range was given in.
+fn invalid_field(refusal: Refusal) -> Option<&'static str> {
+    let Refusal::InvalidInput(invalid) = refusal else { return None };
+    match invalid {
+        InvalidInput::MessageId => Some("messageId"),
+        InvalidInput::Title => Some("title"),
+        InvalidInput::ListTemplate => Some("listTemplate"),
+        InvalidInput::DetailTemplate => Some("detailTemplate"),
+        // Of the viewer's own profile, or of one of many.
+        InvalidInput::UserId | InvalidInput::Name | InvalidInput::Picture => None,
+    }
+}
+
+impl From<Refusal> for UserErrorCode {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Text(TextRefusal::Empty) => Self::TextEmpty,
+            Refusal::Text(TextRefusal::TooLong) => Self::TextTooLong,
+            Refusal::Text(TextRefusal::HasEmoji) => Self::TextHasEmoji,
+            Refusal::Text(TextRefusal::HasUrl) => Self::TextHasUrl,
+            Refusal::Text(TextRefusal::HasControlCharacter) => Self::TextHasControlCharacter,
+            Refusal::Oneself => Self::Oneself,
+            Refusal::UserNotFound => Self::UserNotFound,
+            Refusal::NotContactable => Self::NotContactable,
+            Refusal::ContactBlocked => Self::ContactBlocked,
+            Refusal::ConversationNotFound => Self::ConversationNotFound,
+            Refusal::ConversationDeleted => Self::ConversationDeleted,
+            Refusal::MessageNotFound => Self::MessageNotFound,
+            Refusal::MessageIdReused => Self::MessageIdReused,
+            Refusal::UserLimitReached => Self::UserLimitReached,
+            Refusal::InvalidInput(_) => Self::InvalidInput,
+        }
     }
 }

@@ -1,46 +1,100 @@
-//! How much a document may ask the executor to look at, before the executor looks: a fragment that is
-//! spread twice in a fragment that is spread twice… doubles at each step. One pass, each fragment once.
+//! How much one operation may ask for. What a document may hold is looked at before anything else is done
+//! with it: a fragment that is spread twice in a fragment that is spread twice… doubles at each step. One
+//! pass, each fragment once.
 
 use std::collections::HashMap;
 
-use async_graphql::Name;
-use async_graphql::Positioned;
 use async_graphql::parser::types::{ExecutableDocument, FragmentDefinition, OperationType, Selection, SelectionSet};
+use async_graphql::{Name, Positioned};
 
 use super::errors::Code;
+use super::plan::Size;
+
+/// What an operator can set; each limit holds for one operation.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Fields in fields in fields…. Introspection as GraphiQL does it needs 15.
+    pub depth: usize,
+    /// A field is 1, a page its rows times what is asked of each.
+    pub complexity: usize,
+    /// Fields under another name.
+    pub aliases: usize,
+    pub directives: usize,
+    /// Whether clients may ask for the schema.
+    pub introspection: bool,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { depth: 16, complexity: 10_000, aliases: 100, directives: 100, introspection: true }
+    }
+}
 
 /// The longest document, in bytes. Values belong in variables.
 pub(super) const MAX_DOCUMENT_BYTES: usize = 64 << 10;
 /// The most fields and fragments of a document, each fragment counted wherever it is spread.
 const MAX_SELECTIONS: usize = 2_000;
-
 /// How deep fields and fragments may be nested in each other, so that looking has an end.
 const MAX_LEVELS: usize = 64;
+/// The most lists of types in lists of types. GraphiQL needs one.
+const MAX_TYPE_LISTS: usize = 2;
 
-/// Why a document is not given to the executor.
-pub(super) type Excess = (Code, &'static str);
+/// Why an operation is not executed.
+pub(super) type Excess = (Code, String);
 
+fn too_complex(what: impl Into<String>) -> Excess {
+    (Code::QueryTooComplex, what.into())
+}
+
+/// Looks at a document before it is validated.
+///
 /// # Errors
 /// `QUERY_TOO_COMPLEX`, or `GRAPHQL_VALIDATION_FAILED` for a fragment inside itself.
-pub(super) fn check(document: &ExecutableDocument) -> Result<(), Excess> {
+pub(super) fn check_document(limits: &Limits, document: &ExecutableDocument) -> Result<(), Excess> {
     let mut counter = Counter { fragments: &document.fragments, counted: HashMap::new() };
-    let mut selections = 0_usize;
+    let mut count = Count::default();
     for (_, operation) in document.operations.iter() {
-        selections = selections.saturating_add(counter.count(&operation.node.selection_set.node, 0)?);
+        count.add(counter.set(&operation.node.selection_set.node, 0)?);
+        let of_variables = operation.node.variable_definitions.iter().map(|variable| variable.node.directives.len());
+        count.directives += operation.node.directives.len() + of_variables.sum::<usize>();
     }
-    // Also those that no operation spreads: the executor validates them.
-    for name in document.fragments.keys() {
-        selections = selections.saturating_add(counter.count_fragment(name, 0)?);
+    // Also those that no operation spreads: they are validated.
+    for (name, fragment) in &document.fragments {
+        count.add(counter.fragment(name, 0)?);
+        count.directives += fragment.node.directives.len();
     }
-    if selections > MAX_SELECTIONS {
-        return Err((Code::QueryTooComplex, "the query selects too much"));
+    if count.selections > MAX_SELECTIONS {
+        return Err(too_complex(format!("the document selects more than {MAX_SELECTIONS} fields and fragments")));
     }
-    if document
-        .operations
-        .iter()
-        .any(|(_, operation)| operation.node.ty == OperationType::Subscription && fields(document, &operation.node.selection_set.node) != 1)
-    {
-        return Err((Code::ValidationFailed, "a subscription selects one field"));
+    if count.aliases > limits.aliases {
+        return Err(too_complex(format!("the document has {} aliases; {} are allowed", count.aliases, limits.aliases)));
+    }
+    if count.directives > limits.directives {
+        return Err(too_complex(format!("the document has {} directives; {} are allowed", count.directives, limits.directives)));
+    }
+    let is_wide = |operation: &SelectionSet| fields(document, operation) != 1;
+    if document.operations.iter().any(|(_, operation)| operation.node.ty == OperationType::Subscription && is_wide(&operation.node.selection_set.node)) {
+        return Err((Code::ValidationFailed, "a subscription selects one field".to_owned()));
+    }
+    Ok(())
+}
+
+/// Looks at what a valid operation would cost.
+///
+/// # Errors
+/// `QUERY_TOO_COMPLEX`, or `FORBIDDEN` for introspection where it is turned off.
+pub(super) fn check_size(limits: &Limits, size: Size) -> Result<(), Excess> {
+    if size.introspects && !limits.introspection {
+        return Err((Code::Forbidden, "introspection is turned off here".to_owned()));
+    }
+    if size.depth > limits.depth {
+        return Err(too_complex(format!("the operation is nested {} deep; {} is allowed", size.depth, limits.depth)));
+    }
+    if size.type_lists > MAX_TYPE_LISTS {
+        return Err(too_complex(format!("introspection is nested too deep: at most {MAX_TYPE_LISTS} lists of types in each other")));
+    }
+    if size.cost > limits.complexity {
+        return Err(too_complex(format!("the operation costs {}; {} is allowed: ask for smaller pages", size.cost, limits.complexity)));
     }
     Ok(())
 }
@@ -57,41 +111,57 @@ fn fields(document: &ExecutableDocument, set: &SelectionSet) -> usize {
     set.items.iter().map(|item| inside(&item.node)).sum()
 }
 
+#[derive(Clone, Copy, Default)]
+struct Count {
+    selections: usize,
+    aliases: usize,
+    directives: usize,
+}
+
+impl Count {
+    fn add(&mut self, other: Self) {
+        self.selections = self.selections.saturating_add(other.selections);
+        self.aliases = self.aliases.saturating_add(other.aliases);
+        self.directives = self.directives.saturating_add(other.directives);
+    }
+}
+
 struct Counter<'a> {
     fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
     /// What each fragment comes to; none while it is being counted.
-    counted: HashMap<&'a str, Option<usize>>,
+    counted: HashMap<&'a str, Option<Count>>,
 }
 
 impl<'a> Counter<'a> {
-    fn count(&mut self, set: &'a SelectionSet, level: usize) -> Result<usize, Excess> {
+    fn set(&mut self, set: &'a SelectionSet, level: usize) -> Result<Count, Excess> {
         if level > MAX_LEVELS {
-            return Err((Code::QueryTooComplex, "the query is nested too deep"));
+            return Err(too_complex("the document is nested too deep"));
         }
-        let mut selections = 0_usize;
+        let mut count = Count::default();
         for item in &set.items {
-            let inside = match &item.node {
-                Selection::Field(field) => self.count(&field.node.selection_set.node, level + 1)?,
-                Selection::InlineFragment(fragment) => self.count(&fragment.node.selection_set.node, level + 1)?,
-                Selection::FragmentSpread(spread) => self.count_fragment(&spread.node.fragment_name.node, level + 1)?,
-            };
-            selections = selections.saturating_add(inside).saturating_add(1);
+            count.add(match &item.node {
+                Selection::Field(field) => self.set(&field.node.selection_set.node, level + 1)?,
+                Selection::InlineFragment(fragment) => self.set(&fragment.node.selection_set.node, level + 1)?,
+                Selection::FragmentSpread(spread) => self.fragment(&spread.node.fragment_name.node, level + 1)?,
+            });
+            let aliases = usize::from(matches!(&item.node, Selection::Field(field) if field.node.alias.is_some()));
+            count.add(Count { selections: 1, aliases, directives: item.node.directives().len() });
         }
-        Ok(selections)
+        Ok(count)
     }
 
-    /// An unknown fragment is the executor's to refuse.
-    fn count_fragment(&mut self, name: &str, level: usize) -> Result<usize, Excess> {
-        let Some((name, fragment)) = self.fragments.get_key_value(name) else { return Ok(0) };
+    /// An unknown fragment is for validation to refuse.
+    fn fragment(&mut self, name: &str, level: usize) -> Result<Count, Excess> {
+        let Some((name, fragment)) = self.fragments.get_key_value(name) else { return Ok(Count::default()) };
         match self.counted.get(name.as_str()) {
-            Some(Some(selections)) => return Ok(*selections),
-            Some(None) => return Err((Code::ValidationFailed, "a fragment contains itself")),
+            Some(Some(count)) => return Ok(*count),
+            Some(None) => return Err((Code::ValidationFailed, "a fragment contains itself".to_owned())),
             None => {}
         }
         self.counted.insert(name, None);
-        let selections = self.count(&fragment.node.selection_set.node, level)?;
-        self.counted.insert(name, Some(selections));
-        Ok(selections)
+        let count = self.set(&fragment.node.selection_set.node, level)?;
+        self.counted.insert(name, Some(count));
+        Ok(count)
     }
 }
 
@@ -102,7 +172,7 @@ mod tests {
     use super::*;
 
     fn checked(document: &str) -> Result<(), Code> {
-        check(&parse_query(document).expect("a document")).map_err(|(code, _)| code)
+        check_document(&Limits::default(), &parse_query(document).expect("a document")).map_err(|(code, _)| code)
     }
 
     #[test]
@@ -116,6 +186,18 @@ mod tests {
             assert_eq!(checked(&format!("{} fragment f{steps} on User {{ id }}", bomb(steps))), Err(Code::QueryTooComplex));
         }
         assert_eq!(checked(&format!("{{ me {{ {} }} }}", "id ".repeat(2_000))), Err(Code::QueryTooComplex));
+    }
+
+    #[test]
+    fn aliases_and_directives_count_wherever_they_are_spread() {
+        let repeated = |part: &str, times: usize| format!("{{ me {{ {} }} }}", part.repeat(times));
+        assert_eq!(checked(&repeated("a: id ", 100)), Ok(()));
+        assert_eq!(checked(&repeated("a: id ", 101)), Err(Code::QueryTooComplex));
+        assert_eq!(checked(&repeated("id @skip(if: false) ", 100)), Ok(()));
+        assert_eq!(checked(&repeated("id @skip(if: false) ", 101)), Err(Code::QueryTooComplex));
+        let spread = format!("{{ me {{ {} }} }} fragment a on User {{ x: id y: id }}", "...a ".repeat(50));
+        assert_eq!(checked(&spread), Err(Code::QueryTooComplex), "50 times 2, and the fragment itself");
+        assert_eq!(checked(&format!("query {} {{ me {{ id }} }}", "@odd ".repeat(101))), Err(Code::QueryTooComplex));
     }
 
     #[test]
@@ -136,5 +218,16 @@ mod tests {
         for document in ["{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }", "{ me { id } } fragment a on Query { me { id } ...a ...a }"] {
             assert_eq!(checked(document), Err(Code::ValidationFailed), "{document}");
         }
+    }
+
+    #[test]
+    fn an_operation_is_as_large_as_allowed() {
+        let limits = Limits { depth: 3, complexity: 10, introspection: false, ..Limits::default() };
+        let code = |size| check_size(&limits, size).map_err(|(code, _)| code);
+        assert_eq!(code(Size { depth: 3, cost: 10, ..Size::default() }), Ok(()));
+        assert_eq!(code(Size { depth: 4, ..Size::default() }), Err(Code::QueryTooComplex));
+        assert_eq!(code(Size { cost: 11, ..Size::default() }), Err(Code::QueryTooComplex));
+        assert_eq!(code(Size { type_lists: 3, ..Size::default() }), Err(Code::QueryTooComplex));
+        assert_eq!(code(Size { introspects: true, ..Size::default() }), Err(Code::Forbidden));
     }
 }

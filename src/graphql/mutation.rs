@@ -8,10 +8,13 @@ use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Resu
 use super::errors::{TopLevel, UserError, UserErrorCode, or_refused};
 use super::session::Session;
 use super::types::{ChatSection, Conversation, Message, User, conversation_node_id, int, load_view};
+use crate::app::AppError;
 use crate::app::submit::{NewUser, ProfileChange, SectionChange};
 use crate::domain::ids::UserId;
+use crate::metrics::{METRICS, RATE_LIMITED};
 use crate::read_store::UserView;
 
+/// A message to send.
 #[derive(InputObject)]
 pub(super) struct SendMessageInput {
     to: ID,
@@ -20,6 +23,7 @@ pub(super) struct SendMessageInput {
     message_id: Option<ID>,
 }
 
+/// What became of a message.
 #[derive(Default, SimpleObject)]
 pub(super) struct SendMessagePayload {
     message: Option<Message>,
@@ -27,17 +31,20 @@ pub(super) struct SendMessagePayload {
     user_errors: Vec<UserError>,
 }
 
+/// With whom to open a conversation.
 #[derive(InputObject)]
 pub(super) struct OpenConversationInput {
     with: ID,
 }
 
+/// The opened conversation.
 #[derive(Default, SimpleObject)]
 pub(super) struct OpenConversationPayload {
     conversation: Option<Conversation>,
     user_errors: Vec<UserError>,
 }
 
+/// What to mark as read.
 #[derive(InputObject)]
 pub(super) struct MarkAsReadInput {
     with: ID,
@@ -45,12 +52,14 @@ pub(super) struct MarkAsReadInput {
     up_to: Option<ID>,
 }
 
+/// The conversation with its new badge.
 #[derive(Default, SimpleObject)]
 pub(super) struct MarkAsReadPayload {
     conversation: Option<Conversation>,
     user_errors: Vec<UserError>,
 }
 
+/// With whom to delete the conversation.
 #[derive(InputObject)]
 pub(super) struct DeleteConversationInput {
     with: ID,
@@ -63,6 +72,7 @@ pub(super) enum DeleteWarning {
     CannotUnblockWhileDeleted,
 }
 
+/// What was deleted.
 #[derive(Default, SimpleObject)]
 pub(super) struct DeleteConversationPayload {
     deleted_conversation_id: Option<ID>,
@@ -70,11 +80,13 @@ pub(super) struct DeleteConversationPayload {
     user_errors: Vec<UserError>,
 }
 
+/// Whom to block.
 #[derive(InputObject)]
 pub(super) struct BlockUserInput {
     user_id: ID,
 }
 
+/// The blocked user.
 #[derive(Default, SimpleObject)]
 pub(super) struct BlockUserPayload {
     user: Option<User>,
@@ -82,11 +94,13 @@ pub(super) struct BlockUserPayload {
     user_errors: Vec<UserError>,
 }
 
+/// Whom to unblock.
 #[derive(InputObject)]
 pub(super) struct UnblockUserInput {
     user_id: ID,
 }
 
+/// The unblocked user, and what appeared.
 #[derive(Default, SimpleObject)]
 pub(super) struct UnblockUserPayload {
     user: Option<User>,
@@ -96,11 +110,13 @@ pub(super) struct UnblockUserPayload {
     user_errors: Vec<UserError>,
 }
 
+/// Whether other users may write first.
 #[derive(InputObject)]
 pub(super) struct ToggleContactableInput {
     contactable: bool,
 }
 
+/// The viewer with the new setting.
 #[derive(Default, SimpleObject)]
 pub(super) struct ToggleContactablePayload {
     user: Option<User>,
@@ -115,6 +131,7 @@ pub(super) struct UpdateProfileInput {
     avatar_url: MaybeUndefined<String>,
 }
 
+/// The viewer with the new profile.
 #[derive(Default, SimpleObject)]
 pub(super) struct UpdateProfilePayload {
     user: Option<User>,
@@ -129,17 +146,20 @@ pub(super) struct ConfigureChatSectionInput {
     detail_template: Option<i32>,
 }
 
+/// The section as it is designed now.
 #[derive(Default, SimpleObject)]
 pub(super) struct ConfigureChatSectionPayload {
     chat_section: Option<ChatSection>,
     user_errors: Vec<UserError>,
 }
 
+/// Whom to register.
 #[derive(InputObject)]
 pub(super) struct RegisterUsersInput {
     users: Vec<NewUserInput>,
 }
 
+/// A user to register.
 #[derive(InputObject)]
 pub(super) struct NewUserInput {
     id: ID,
@@ -147,6 +167,7 @@ pub(super) struct NewUserInput {
     avatar_url: Option<String>,
 }
 
+/// The registered users.
 #[derive(Default, SimpleObject)]
 pub(super) struct RegisterUsersPayload {
     users: Option<Vec<User>>,
@@ -155,13 +176,14 @@ pub(super) struct RegisterUsersPayload {
 
 pub struct Mutation;
 
+/// What a viewer can do. A payload has the changed nodes in full, or says in `userErrors` why nothing changed.
 #[Object]
 impl Mutation {
     /// Sends a message. The same `messageId`, recipient and text again gives the first result.
     async fn send_message(&self, context: &Context<'_>, input: SendMessageInput) -> Result<SendMessagePayload> {
         let session = &Session::of(context).afresh();
         let id = input.message_id.as_ref().map(|id| id.as_str());
-        let sent = session.app.send_message(&session.viewer, &input.to, &input.text, id).await;
+        let sent = counted("sendMessage", session.app.send_message(&session.viewer, &input.to, &input.text, id)).await;
         Ok(match or_refused(sent, session)? {
             Ok(row) => {
                 let contact = load_view(session, &UserId::from_stored(input.to.as_str())).await?;
@@ -177,8 +199,8 @@ impl Mutation {
                     | UserErrorCode::TextTooLong
                     | UserErrorCode::TextHasEmoji
                     | UserErrorCode::TextHasUrl
-                    | UserErrorCode::TextHasControlCharacter => Some("text"),
-                    UserErrorCode::MessageIdReused | UserErrorCode::InvalidInput => Some("messageId"),
+                    | UserErrorCode::TextHasControlCharacter => "text",
+                    UserErrorCode::MessageIdReused | UserErrorCode::InvalidInput => "messageId",
                     UserErrorCode::Oneself
                     | UserErrorCode::UserNotFound
                     | UserErrorCode::NotContactable
@@ -186,7 +208,7 @@ impl Mutation {
                     | UserErrorCode::ConversationNotFound
                     | UserErrorCode::ConversationDeleted
                     | UserErrorCode::MessageNotFound
-                    | UserErrorCode::UserLimitReached => Some("to"),
+                    | UserErrorCode::UserLimitReached => "to",
                 })],
                 ..Default::default()
             },
@@ -197,13 +219,13 @@ impl Mutation {
     /// empty one to write into.
     async fn open_conversation(&self, context: &Context<'_>, input: OpenConversationInput) -> Result<OpenConversationPayload> {
         let session = &Session::of(context).afresh();
-        let opened = session.app.open_conversation(&session.viewer, &input.with).await;
+        let opened = counted("openConversation", session.app.open_conversation(&session.viewer, &input.with)).await;
         Ok(match or_refused(opened, session)? {
             Ok(contact) => {
                 let conversation = Conversation::listed_or_empty(session, load_view(session, &contact).await?);
                 OpenConversationPayload { conversation: Some(conversation), user_errors: vec![] }
             }
-            Err(refused) => OpenConversationPayload { user_errors: vec![refused.about(|_| Some("with"))], ..Default::default() },
+            Err(refused) => OpenConversationPayload { user_errors: vec![refused.about(|_| "with")], ..Default::default() },
         })
     }
 
@@ -211,11 +233,11 @@ impl Mutation {
     async fn mark_as_read(&self, context: &Context<'_>, input: MarkAsReadInput) -> Result<MarkAsReadPayload> {
         let session = &Session::of(context).afresh();
         let up_to = input.up_to.as_ref().map(|id| id.as_str());
-        let read = session.app.mark_as_read(&session.viewer, &input.with, up_to).await;
+        let read = counted("markAsRead", session.app.mark_as_read(&session.viewer, &input.with, up_to)).await;
         Ok(match or_refused(read, session)? {
             Ok(contact) => MarkAsReadPayload { conversation: Conversation::listed(session, load_view(session, &contact).await?), user_errors: vec![] },
             Err(refused) => MarkAsReadPayload {
-                user_errors: vec![refused.about(|code| Some(if code == UserErrorCode::MessageNotFound { "upTo" } else { "with" }))],
+                user_errors: vec![refused.about(|code| if code == UserErrorCode::MessageNotFound { "upTo" } else { "with" })],
                 ..Default::default()
             },
         })
@@ -224,47 +246,47 @@ impl Mutation {
     /// Removes the conversation from the viewer's list and history. It is untouched for the contact.
     async fn delete_conversation(&self, context: &Context<'_>, input: DeleteConversationInput) -> Result<DeleteConversationPayload> {
         let session = &Session::of(context).afresh();
-        let deleted = session.app.delete_conversation(&session.viewer, &input.with).await;
+        let deleted = counted("deleteConversation", session.app.delete_conversation(&session.viewer, &input.with)).await;
         Ok(match or_refused(deleted, session)? {
             Ok((conversation, done)) => DeleteConversationPayload {
                 deleted_conversation_id: Some(conversation_node_id(conversation).into()),
                 warning: done.deleted_while_blocking().then_some(DeleteWarning::CannotUnblockWhileDeleted),
                 user_errors: vec![],
             },
-            Err(refused) => DeleteConversationPayload { user_errors: vec![refused.about(|_| Some("with"))], ..Default::default() },
+            Err(refused) => DeleteConversationPayload { user_errors: vec![refused.about(|_| "with")], ..Default::default() },
         })
     }
 
     /// Blocks a user: their messages are withheld from now on. They cannot notice.
     async fn block_user(&self, context: &Context<'_>, input: BlockUserInput) -> Result<BlockUserPayload> {
         let session = &Session::of(context).afresh();
-        let blocked = session.app.block_user(&session.viewer, &input.user_id).await;
+        let blocked = counted("blockUser", session.app.block_user(&session.viewer, &input.user_id)).await;
         Ok(match or_refused(blocked, session)? {
             Ok(contact) => {
                 let (user, conversation) = user_and_conversation(session, load_view(session, &contact).await?);
                 BlockUserPayload { user: Some(user), conversation, user_errors: vec![] }
             }
-            Err(refused) => BlockUserPayload { user_errors: vec![refused.about(|_| Some("userId"))], ..Default::default() },
+            Err(refused) => BlockUserPayload { user_errors: vec![refused.about(|_| "userId")], ..Default::default() },
         })
     }
 
     /// Unblocks a user: what was withheld appears in its place.
     async fn unblock_user(&self, context: &Context<'_>, input: UnblockUserInput) -> Result<UnblockUserPayload> {
         let session = &Session::of(context).afresh();
-        let unblocked = session.app.unblock_user(&session.viewer, &input.user_id).await;
+        let unblocked = counted("unblockUser", session.app.unblock_user(&session.viewer, &input.user_id)).await;
         Ok(match or_refused(unblocked, session)? {
             Ok((contact, done)) => {
                 let (user, conversation) = user_and_conversation(session, load_view(session, &contact).await?);
                 UnblockUserPayload { user: Some(user), conversation, revealed_count: Some(int(done.revealed())), user_errors: vec![] }
             }
-            Err(refused) => UnblockUserPayload { user_errors: vec![refused.about(|_| Some("userId"))], ..Default::default() },
+            Err(refused) => UnblockUserPayload { user_errors: vec![refused.about(|_| "userId")], ..Default::default() },
         })
     }
 
     /// Whether other users may write to the viewer first.
     async fn toggle_contactable(&self, context: &Context<'_>, input: ToggleContactableInput) -> Result<ToggleContactablePayload> {
         let session = &Session::of(context).afresh();
-        let toggled = session.app.toggle_contactable(&session.viewer, input.contactable).await;
+        let toggled = counted("toggleContactable", session.app.toggle_contactable(&session.viewer, input.contactable)).await;
         Ok(match or_refused(toggled, session)? {
             Ok(()) => ToggleContactablePayload { user: Some(User::of(session, session.me().await?)), user_errors: vec![] },
             Err(refused) => ToggleContactablePayload { user_errors: vec![refused], ..Default::default() },
@@ -279,7 +301,7 @@ impl Mutation {
             MaybeUndefined::Null => Some(None),
             MaybeUndefined::Value(url) => Some(Some(url)),
         };
-        let updated = session.app.update_profile(&session.viewer, ProfileChange { name: input.name, picture }).await;
+        let updated = counted("updateProfile", session.app.update_profile(&session.viewer, ProfileChange { name: input.name, picture })).await;
         Ok(match or_refused(updated, session)? {
             Ok(()) => UpdateProfilePayload { user: Some(User::of(session, session.me().await?)), user_errors: vec![] },
             Err(refused) => UpdateProfilePayload { user_errors: vec![refused], ..Default::default() },
@@ -291,7 +313,7 @@ impl Mutation {
         let session = &Session::of(context).afresh();
         let change =
             SectionChange { title: input.title, list_template: input.list_template.map(Into::into), detail_template: input.detail_template.map(Into::into) };
-        let configured = session.app.configure_chat_section(&session.viewer.administrator().top_level(session)?, change).await;
+        let configured = counted("configureChatSection", session.app.configure_chat_section(&session.viewer.administrator().top_level(session)?, change)).await;
         Ok(match or_refused(configured, session)? {
             Ok(section) => ConfigureChatSectionPayload { chat_section: Some(section.into()), user_errors: vec![] },
             Err(refused) => ConfigureChatSectionPayload { user_errors: vec![refused], ..Default::default() },
@@ -302,7 +324,7 @@ impl Mutation {
     async fn register_users(&self, context: &Context<'_>, input: RegisterUsersInput) -> Result<RegisterUsersPayload> {
         let session = &Session::of(context).afresh();
         let users = input.users.into_iter().map(|user| NewUser { id: user.id.0, name: user.name, picture: user.avatar_url }).collect();
-        let registered = session.app.register_users(&session.viewer.administrator().top_level(session)?, users).await;
+        let registered = counted("registerUsers", session.app.register_users(&session.viewer.administrator().top_level(session)?, users)).await;
         Ok(match or_refused(registered, session)? {
             Ok(ids) => {
                 let mut users = Vec::with_capacity(ids.len());
@@ -311,9 +333,19 @@ impl Mutation {
                 }
                 RegisterUsersPayload { users: Some(users), user_errors: vec![] }
             }
-            Err(refused) => RegisterUsersPayload { user_errors: vec![refused.about(|_| Some("users"))], ..Default::default() },
+            Err(refused) => RegisterUsersPayload { user_errors: vec![refused.about(|_| "users")], ..Default::default() },
         })
     }
+}
+
+/// Runs a command and counts what became of it.
+async fn counted<T>(command: &'static str, run: impl Future<Output = Result<T, AppError>>) -> Result<T, AppError> {
+    let outcome = |error: &AppError| match error {
+        AppError::Refused(_) => "refused",
+        AppError::RateLimited { .. } => RATE_LIMITED,
+        AppError::Unavailable(_) => "unavailable",
+    };
+    METRICS.count_command(command, run, outcome).await
 }
 
 fn user_and_conversation(session: &Arc<Session>, view: Arc<UserView>) -> (User, Option<Conversation>) {

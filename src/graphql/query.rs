@@ -5,10 +5,10 @@ use std::sync::Arc;
 use async_graphql::{Context, Enum, ID, Object, Result};
 use uuid::Uuid;
 
-use super::connection::{ConversationConnection, PageArguments, UserConnection, page_cost};
+use super::connection::{ConversationConnection, PageArguments, UserConnection};
 use super::errors::TopLevel;
 use super::session::Session;
-use super::types::{CONVERSATION_PREFIX, ChatSection, Conversation, Message, Node, User, load_view};
+use super::types::{CHAT_SECTION_ID, CONVERSATION_PREFIX, ChatSection, Conversation, Message, Node, User, load_view};
 use crate::domain::ids::{ConversationId, MessageId, UserId};
 use crate::read_store::{ListOrder, UserView};
 
@@ -21,6 +21,7 @@ pub(super) enum ConversationOrder {
 
 pub struct Query;
 
+/// What a viewer can ask.
 #[Object]
 impl Query {
     /// Who is signed in.
@@ -36,7 +37,6 @@ impl Query {
     }
 
     /// Everybody but the viewer, by name. `search`: a part of a name, without regard to case or accents.
-    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
     async fn users(
         &self,
         context: &Context<'_>,
@@ -53,11 +53,10 @@ impl Query {
     }
 
     /// The viewer's conversation list.
-    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
     async fn conversations(
         &self,
         context: &Context<'_>,
-        #[graphql(default_with = "ConversationOrder::OldestFirst")] order: ConversationOrder,
+        #[graphql(default_with = "Some(ConversationOrder::OldestFirst)")] order: Option<ConversationOrder>,
         first: Option<i32>,
         after: Option<String>,
         last: Option<i32>,
@@ -66,8 +65,8 @@ impl Query {
         let session = Session::of(context);
         let slice = PageArguments { first, after, last, before }.slice()?;
         let order = match order {
-            ConversationOrder::OldestFirst => ListOrder::OldestFirst,
-            ConversationOrder::NewestFirst => ListOrder::NewestFirst,
+            Some(ConversationOrder::OldestFirst) | None => ListOrder::OldestFirst,
+            Some(ConversationOrder::NewestFirst) => ListOrder::NewestFirst,
         };
         let page = session.app.conversations(&session.viewer, order, slice).await.top_level(session)?;
         Ok(ConversationConnection::of(session, page))
@@ -82,12 +81,15 @@ impl Query {
     /// The chat section as the back office designed it.
     async fn chat_section(&self, context: &Context<'_>) -> Result<ChatSection> {
         let session = Session::of(context);
-        Ok(session.app.chat_section().await.top_level(session)?.into())
+        chat_section(session).await
     }
 
-    /// A user, a conversation or a message by its id; null for an id that means nothing to the viewer.
+    /// A user, a conversation, a message or the chat section by its id; null for an id that means nothing to the viewer.
     async fn node(&self, context: &Context<'_>, id: ID) -> Result<Option<Node>> {
         let session = Session::of(context);
+        if id.as_str() == CHAT_SECTION_ID {
+            return Ok(Some(Node::ChatSection(chat_section(session).await?)));
+        }
         if let Some(id) = id.strip_prefix(CONVERSATION_PREFIX) {
             return Ok(find_conversation(session, id).await?.map(Node::Conversation));
         }
@@ -96,6 +98,10 @@ impl Query {
         }
         Ok(find_message(session, &id).await?.map(Node::Message))
     }
+}
+
+async fn chat_section(session: &Session) -> Result<ChatSection> {
+    Ok(session.app.chat_section().await.top_level(session)?.into())
 }
 
 async fn find_user(session: &Session, id: &str) -> Result<Option<Arc<UserView>>> {

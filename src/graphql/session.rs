@@ -7,14 +7,17 @@ use tokio::sync::OnceCell;
 
 use super::errors::TopLevel;
 use super::loader::MessageLoader;
+use super::messages::Language;
 use crate::app::App;
 use crate::app::access::Viewer;
+use crate::domain::ids::UserId;
 use crate::read_store::UserView;
 
 /// Made anew for every request, and for every item of a subscription.
 pub struct Session {
     pub(super) app: App,
     pub(super) viewer: Viewer,
+    pub(super) language: Language,
     /// Where the default image is (U3).
     default_avatar: Arc<str>,
     pub(super) messages: MessageLoader,
@@ -23,17 +26,27 @@ pub struct Session {
 
 impl Session {
     #[must_use]
-    pub fn new(app: App, viewer: Viewer, default_avatar: Arc<str>) -> Arc<Self> {
-        Arc::new(Self { messages: MessageLoader::new(app.clone()), app, viewer, default_avatar, me: OnceCell::new() })
+    pub fn new(app: App, viewer: Viewer, language: Language, default_avatar: Arc<str>) -> Arc<Self> {
+        Arc::new(Self { messages: MessageLoader::new(app.clone()), app, viewer, language, default_avatar, me: OnceCell::new() })
     }
 
     /// The same for another item of a subscription: nothing remembered.
     pub(super) fn afresh(&self) -> Arc<Self> {
-        Self::new(self.app.clone(), self.viewer.clone(), Arc::clone(&self.default_avatar))
+        Self::new(self.app.clone(), self.viewer.clone(), self.language, Arc::clone(&self.default_avatar))
     }
 
     pub(super) fn of<'a>(context: &'a Context<'_>) -> &'a Arc<Self> {
         context.data_unchecked()
+    }
+
+    #[must_use]
+    pub fn viewer_id(&self) -> &UserId {
+        self.viewer.id()
+    }
+
+    #[must_use]
+    pub fn language(&self) -> Language {
+        self.language
     }
 
     pub(super) fn default_avatar(&self) -> &str {
@@ -44,7 +57,7 @@ impl Session {
     pub(super) async fn me(&self) -> Result<Arc<UserView>> {
         let load = async {
             let view = self.app.user(&self.viewer, self.viewer.id()).await.top_level(self)?;
-            Ok::<_, async_graphql::Error>(Arc::new(view.ok_or_else(|| super::errors::internal("a signed-in user has no profile"))?))
+            Ok::<_, async_graphql::Error>(Arc::new(view.ok_or_else(|| super::errors::internal("a signed-in user has no profile", self))?))
         };
         self.me.get_or_try_init(|| load).await.cloned()
     }

@@ -63,6 +63,7 @@ pub(super) struct ResetRequired {
     cursor: String,
 }
 
+/// One thing that the viewer is told. Each has the cursor to resume after.
 #[derive(Union)]
 pub(super) enum InboxEvent {
     MessageAdded(MessageAdded),
@@ -76,6 +77,7 @@ pub(super) enum InboxEvent {
 
 pub struct Subscription;
 
+/// What a viewer can follow.
 #[Subscription]
 impl Subscription {
     /// What concerns the viewer. With the last cursor seen, everything since comes first; then

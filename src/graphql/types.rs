@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_graphql::{Enum, ID, InputValueError, InputValueResult, Interface, Object, Result, Scalar, ScalarType, SimpleObject, Value};
 use jiff::Timestamp as Instant;
 
-use super::connection::{MessageConnection, PageArguments, message_run, page_cost};
+use super::connection::{MessageConnection, PageArguments, message_run};
 use super::cursors::MessageNumber;
 use super::errors::{TopLevel, internal};
 use super::session::Session;
@@ -21,9 +21,9 @@ pub(super) fn int(count: u64) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-/// An instant in UTC, as RFC 3339 with microseconds: `2026-01-31T12:34:56.123456Z`.
 pub(super) struct DateTime(Timestamp);
 
+/// An instant in UTC, as RFC 3339 with microseconds: `2026-01-31T12:34:56.123456Z`.
 #[Scalar(specified_by_url = "https://scalars.graphql.org/andimarek/date-time")]
 impl ScalarType for DateTime {
     fn parse(value: Value) -> InputValueResult<Self> {
@@ -45,6 +45,7 @@ pub(super) enum Node {
     User(User),
     Conversation(Conversation),
     Message(Message),
+    ChatSection(ChatSection),
 }
 
 /// A registered user, as the viewer sees them.
@@ -64,6 +65,7 @@ impl User {
     }
 }
 
+/// A registered user, as the viewer sees them.
 #[Object]
 impl User {
     /// The `sub` of the user's token.
@@ -158,6 +160,7 @@ pub(super) fn conversation_node_id(id: ConversationId) -> String {
 
 pub(super) const CONVERSATION_PREFIX: &str = "conversation/";
 
+/// A conversation, as the viewer has it.
 #[Object]
 impl Conversation {
     async fn id(&self) -> ID {
@@ -200,7 +203,6 @@ impl Conversation {
     }
 
     /// The messages that the viewer may see, the oldest first: `last: 50` is the newest page.
-    #[graphql(complexity = "page_cost(first, last, child_complexity)")]
     async fn messages(&self, first: Option<i32>, after: Option<String>, last: Option<i32>, before: Option<String>) -> Result<MessageConnection> {
         let slice = PageArguments { first, after, last, before }.slice::<MessageNumber>()?;
         let visible = self.visible();
@@ -228,6 +230,7 @@ impl Message {
     }
 }
 
+/// A message that the viewer may see.
 #[Object]
 impl Message {
     /// The UUID that its sender chose, or that the service made.
@@ -262,7 +265,7 @@ impl Message {
 /// A registered user's view.
 pub(super) async fn load_view(session: &Session, id: &UserId) -> Result<Arc<UserView>> {
     let view = session.app.user(&session.viewer, id).await.top_level(session)?;
-    view.map(Arc::new).ok_or_else(|| internal("a user of a conversation has no profile"))
+    view.map(Arc::new).ok_or_else(|| internal("a user of a conversation has no profile", session))
 }
 
 /// The shape of the other user's photo in a conversation.
@@ -297,7 +300,11 @@ pub(super) struct DetailTemplate {
     bubble: BubbleShape,
 }
 
+/// The section's global id: no user id has a `/`.
+pub(super) const CHAT_SECTION_ID: &str = "chat-section/1";
+
 /// The chat section as the back office designed it.
+#[derive(Clone)]
 pub(super) struct ChatSection {
     section: section::ChatSection,
 }
@@ -308,8 +315,13 @@ impl From<section::ChatSection> for ChatSection {
     }
 }
 
+/// The chat section as the back office designed it. There is one.
 #[Object]
 impl ChatSection {
+    async fn id(&self) -> ID {
+        CHAT_SECTION_ID.into()
+    }
+
     /// The header's title.
     async fn title(&self) -> &str {
         self.section.title.as_str()

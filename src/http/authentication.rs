@@ -14,6 +14,7 @@ use thiserror::Error;
 use crate::app::access::{Identity, Roles};
 use crate::domain::event::Timestamp;
 use crate::domain::ids::UserId;
+use crate::graphql::Language;
 
 /// A shorter secret can be guessed (RFC 7518 §3.2).
 const SHORTEST_SECRET_BYTES: usize = 32;
@@ -50,6 +51,30 @@ pub enum Unauthenticated {
     Audience,
     #[error("the token's `sub` is no user id")]
     Subject,
+}
+
+impl Unauthenticated {
+    /// For whoever sent the token.
+    #[must_use]
+    pub fn message(self, language: Language) -> String {
+        match language {
+            Language::English => self.to_string(),
+            Language::French => self.in_french().to_owned(),
+        }
+    }
+
+    fn in_french(self) -> &'static str {
+        match self {
+            Self::Missing => "connectez-vous : envoyez votre jeton par `Authorization: Bearer …`",
+            Self::Malformed => "le jeton est mal formé",
+            Self::Signature => "la signature du jeton ne correspond pas",
+            Self::Expired => "le jeton a expiré",
+            Self::Immature => "le jeton n'est pas encore valide",
+            Self::Issuer => "le jeton vient d'un autre émetteur",
+            Self::Audience => "le jeton est destiné à un autre service",
+            Self::Subject => "le `sub` du jeton n'est pas un identifiant d'utilisateur",
+        }
+    }
 }
 
 /// A key with the one algorithm it is for.

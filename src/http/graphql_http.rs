@@ -1,293 +1,204 @@
 //! GraphQL over HTTP (<https://graphql.github.io/graphql-over-http/draft/>): POST for everything, GET
-//! for queries, and the door to the WebSocket transport.
+//! for queries and subscriptions, and the doors to the other transports.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use async_graphql::parser::types::{ExecutableDocument, OperationType};
-use async_graphql::{Request, Response as GraphqlResponse, ServerError, Value, Variables};
-use axum::body::Bytes;
+use async_graphql::parser::types::OperationType;
+use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
-use axum::extract::{FromRequestParts, Query, RawQuery, State};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use futures_util::FutureExt as _;
-use serde::{Deserialize, Serialize};
+use axum::extract::{FromRequestParts as _, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse as _, Response as HttpResponse};
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use super::negotiation::{self, MediaType};
-use super::{BODY_PATIENCE, MAX_BODY_BYTES, Service, graphql_ws, no_store, request_id};
-use crate::app::AppError;
-use crate::app::access::{Identity, Viewer, is_plan_full};
-use crate::graphql::{self, Code, Session, codes_of};
+use super::answer::Answer;
+use super::negotiation::{self, Accepted, MediaType};
+use super::parameters::{self, Asked};
+use super::sign_in::sign_in;
+use super::{BODY_PATIENCE, Service, graphql_sse, graphql_ws, request_id};
+use crate::app::access::{Identity, Viewer};
+use crate::graphql::{Call, Code, Language, Operation, Response, Session};
+use crate::metrics::METRICS;
 
 /// Every method of `/graphql`.
-pub(super) async fn graphql(State(service): State<Service>, request: axum::extract::Request) -> Response {
+pub(super) async fn graphql(State(service): State<Service>, request: axum::extract::Request) -> HttpResponse {
     let (mut parts, body) = request.into_parts();
-    let id = request_id(&parts.headers, &service.0.app);
     let is_upgrade = parts.headers.get(header::UPGRADE).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"websocket"));
     if parts.method == Method::GET && is_upgrade {
+        let language = negotiation::language(&parts.headers);
         return match WebSocketUpgrade::from_request_parts(&mut parts, &service).await {
-            Ok(upgrade) => graphql_ws::upgrade(service, upgrade),
+            Ok(upgrade) => graphql_ws::upgrade(service, upgrade, language),
             Err(rejection) => rejection.into_response(),
         };
     }
-    let answer = match parts.method {
-        Method::POST => match timeout(BODY_PATIENCE, axum::body::to_bytes(body, MAX_BODY_BYTES)).await {
-            Ok(Ok(body)) => post(&service, &parts.headers, &body, id).await,
-            Ok(Err(_)) => {
-                Answer::refuse(accepted_or_json(&parts.headers), StatusCode::PAYLOAD_TOO_LARGE, Code::BadUserInput, "the request is longer than 1 MiB")
-            }
-            Err(_) => Answer::refuse(accepted_or_json(&parts.headers), StatusCode::REQUEST_TIMEOUT, Code::BadUserInput, "the request did not end"),
-        },
-        Method::GET => {
-            let query = RawQuery::from_request_parts(&mut parts, &()).await.map_or(None, |RawQuery(query)| query);
-            get(&service, &parts.headers, query.as_deref().unwrap_or_default(), id).await
+    let id = request_id(&parts.headers, &service.0.app);
+    match Exchange::begin(&service, &parts, id) {
+        Ok(exchange) => exchange.serve(&parts, body).await.unwrap_or_else(|answer| answer.into_response(id)),
+        Err(answer) => answer.into_response(id),
+    }
+}
+
+/// One request, as far as its headers tell.
+struct Exchange<'a> {
+    service: &'a Service,
+    id: Uuid,
+    headers: &'a HeaderMap,
+    accepted: Accepted,
+    language: Language,
+}
+
+/// Who asks what.
+struct Question {
+    viewer: Viewer,
+    identity: Identity,
+    asked: Asked,
+}
+
+impl<'a> Exchange<'a> {
+    fn begin(service: &'a Service, parts: &'a Parts, id: Uuid) -> Result<Self, Answer> {
+        let headers = &parts.headers;
+        if !matches!(parts.method, Method::GET | Method::POST) {
+            let media_type = negotiation::accepted(headers).map_or(MediaType::Json, Accepted::for_errors);
+            let refusal = Answer::refuse(media_type, StatusCode::METHOD_NOT_ALLOWED, Code::BadUserInput, "use GET or POST");
+            return Err(refusal.with_allow("GET, POST"));
         }
-        _ => Answer::refuse(accepted_or_json(&parts.headers), StatusCode::METHOD_NOT_ALLOWED, Code::BadUserInput, "use GET or POST").with_allow("GET, POST"),
-    };
-    answer.into_response(id)
-}
-
-fn accepted_or_json(headers: &HeaderMap) -> MediaType {
-    negotiation::accepted(headers).unwrap_or(MediaType::Json)
-}
-
-/// A GraphQL request as it travels.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Parameters {
-    query: String,
-    #[serde(default)]
-    operation_name: Option<String>,
-    #[serde(default)]
-    variables: Option<serde_json::Map<String, serde_json::Value>>,
-    #[serde(default)]
-    #[expect(dead_code, reason = "must be a map when given; this service knows none")]
-    extensions: Option<serde_json::Map<String, serde_json::Value>>,
-}
-
-/// The same in a query string, where maps are JSON.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct QueryString {
-    query: Option<String>,
-    operation_name: Option<String>,
-    variables: Option<String>,
-    extensions: Option<String>,
-}
-
-impl Parameters {
-    pub(super) fn into_request(self) -> Request {
-        let mut request = Request::new(self.query);
-        request.operation_name = self.operation_name;
-        if let Some(variables) = self.variables {
-            request.variables = Variables::from_json(serde_json::Value::Object(variables));
-        }
-        request
+        let accepted = negotiation::accepted(headers).ok_or_else(Answer::not_acceptable)?;
+        Ok(Self { service, id, headers, accepted, language: negotiation::language(headers) })
     }
-}
 
-async fn post(service: &Service, headers: &HeaderMap, body: &Bytes, id: Uuid) -> Answer {
-    let Some(media_type) = negotiation::accepted(headers) else { return Answer::not_acceptable() };
-    if !negotiation::is_json(headers) {
-        return Answer::refuse(media_type, StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::BadUserInput, "send `Content-Type: application/json` in UTF-8");
-    }
-    let viewer = match sign_in(service, headers, id).await {
-        Ok((viewer, _)) => viewer,
-        Err(refusal) => return refusal.answer(media_type),
-    };
-    match parameters(body) {
-        Ok(parameters) => execute(service, viewer, parameters, media_type, Allowed::QueriesAndMutations).await,
-        Err(what) => Answer::refuse(media_type, StatusCode::BAD_REQUEST, Code::BadUserInput, &what),
-    }
-}
-
-fn parameters(body: &[u8]) -> Result<Parameters, String> {
-    let value: serde_json::Value =
-        serde_json::from_slice(body).map_err(|error| format!("the request is not JSON: line {}, column {}", error.line(), error.column()))?;
-    if value.is_array() {
-        return Err("send one operation a request".into());
-    }
-    serde_json::from_value(value)
-        .map_err(|_| "the request is not `{\"query\": string, \"variables\": object, \"operationName\": string, \"extensions\": object}`".into())
-}
-
-async fn get(service: &Service, headers: &HeaderMap, query: &str, id: Uuid) -> Answer {
-    let Some(media_type) = negotiation::accepted(headers) else { return Answer::not_acceptable() };
-    let viewer = match sign_in(service, headers, id).await {
-        Ok((viewer, _)) => viewer,
-        Err(refusal) => return refusal.answer(media_type),
-    };
-    match query_string(query) {
-        Ok(parameters) => execute(service, viewer, parameters, media_type, Allowed::Queries).await,
-        Err(what) => Answer::refuse(media_type, StatusCode::BAD_REQUEST, Code::BadUserInput, what),
-    }
-}
-
-fn query_string(query: &str) -> Result<Parameters, &'static str> {
-    let uri = axum::http::Uri::builder().path_and_query(format!("/?{query}")).build().map_err(|_| "the query string is malformed")?;
-    let Query(given) = Query::<QueryString>::try_from_uri(&uri).map_err(|_| "the query string is malformed")?;
-    let map = |json: Option<String>| json.filter(|json| !json.is_empty()).map(|json| serde_json::from_str(&json)).transpose();
-    Ok(Parameters {
-        query: given.query.ok_or("the query string has no `query`")?,
-        operation_name: given.operation_name.filter(|name| !name.is_empty()),
-        variables: map(given.variables).map_err(|_| "`variables` is not a JSON object")?,
-        extensions: map(given.extensions).map_err(|_| "`extensions` is not a JSON object")?,
-    })
-}
-
-/// Why somebody could not be signed in.
-pub(super) enum SignInRefusal {
-    Unauthenticated(super::authentication::Unauthenticated),
-    PlanIsFull(String),
-    Unavailable,
-}
-
-impl SignInRefusal {
-    fn answer(self, media_type: MediaType) -> Answer {
-        match self {
-            Self::Unauthenticated(why) => {
-                let mut answer = Answer::refuse(media_type, StatusCode::UNAUTHORIZED, Code::Unauthenticated, &why.to_string());
-                answer.headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
-                answer
-            }
-            Self::PlanIsFull(why) => Answer::refuse(media_type, StatusCode::FORBIDDEN, Code::UserLimitReached, &why),
-            Self::Unavailable => {
-                Answer::refuse(media_type, StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, "the service cannot do this now: please try again")
-            }
-        }
-    }
-}
-
-async fn sign_in(service: &Service, headers: &HeaderMap, id: Uuid) -> Result<(Viewer, Identity), SignInRefusal> {
-    let identity = service.0.verifier.verify_headers(headers).map_err(SignInRefusal::Unauthenticated)?;
-    sign_in_as(service, identity, id).await
-}
-
-/// Signs in whoever a verified token is for.
-pub(super) async fn sign_in_as(service: &Service, identity: Identity, id: Uuid) -> Result<(Viewer, Identity), SignInRefusal> {
-    match service.0.app.sign_in(&identity, id).await {
-        Ok(viewer) => Ok((viewer, identity)),
-        Err(error) if is_plan_full(&error) => Err(SignInRefusal::PlanIsFull(error.to_string())),
-        Err(AppError::Unavailable(fault)) => {
-            tracing::error!(request = %id, %fault, "a sign-in failed");
-            Err(SignInRefusal::Unavailable)
-        }
-        Err(AppError::Refused(_) | AppError::RateLimited { .. }) => Err(SignInRefusal::Unavailable),
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Allowed {
-    Queries,
-    QueriesAndMutations,
-}
-
-async fn execute(service: &Service, viewer: Viewer, parameters: Parameters, media_type: MediaType, allowed: Allowed) -> Answer {
-    let name = parameters.operation_name.clone();
-    let mut request = match graphql::parse(parameters.into_request()) {
-        Ok(request) => request,
-        Err(response) => return Answer::of(media_type, *response),
-    };
-    let operation = request.parsed_query().ok().and_then(|document| operation_type(document, name.as_deref()));
-    match operation {
-        Some(OperationType::Mutation) if allowed == Allowed::Queries => {
-            return Answer::refuse(media_type, StatusCode::METHOD_NOT_ALLOWED, Code::BadUserInput, "a mutation needs POST").with_allow("POST");
-        }
-        Some(OperationType::Subscription) => {
-            return Answer::refuse(media_type, StatusCode::BAD_REQUEST, Code::BadUserInput, "a subscription needs the WebSocket transport");
-        }
-        _ => {}
-    }
-    let response = respond(service, viewer, request).await;
-    Answer::of(media_type, response)
-}
-
-fn operation_type(document: &ExecutableDocument, name: Option<&str>) -> Option<OperationType> {
-    let mut operations = document.operations.iter();
-    let found = match name {
-        Some(name) => operations.find(|(found, _)| found.is_some_and(|found| found.as_str() == name)),
-        None => operations.next(),
-    };
-    found.map(|(_, operation)| operation.node.ty)
-}
-
-/// Executes a parsed query or mutation. A panic of a resolver is a masked error, told to the operator.
-pub(super) async fn respond(service: &Service, viewer: Viewer, request: Request) -> GraphqlResponse {
-    let id = viewer.request();
-    let session = Session::new(service.0.app.clone(), viewer, Arc::clone(&service.0.default_avatar));
-    let executed = AssertUnwindSafe(graphql::execute(&service.0.schema, request.data(session))).catch_unwind().await;
-    executed.unwrap_or_else(|_| {
-        tracing::error!(request = %id, "an operation panicked");
-        Code::Internal.response("something went wrong in the service")
-    })
-}
-
-/// A response on its way out.
-struct Answer {
-    status: StatusCode,
-    media_type: MediaType,
-    headers: HeaderMap,
-    response: GraphqlResponse,
-}
-
-/// A response's entries; `data` only where something was executed.
-#[derive(Serialize)]
-pub(super) struct Body<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    data: Option<&'a Value>,
-    #[serde(skip_serializing_if = "<[_]>::is_empty")]
-    errors: &'a [ServerError],
-}
-
-impl<'a> Body<'a> {
-    pub(super) fn of(response: &'a GraphqlResponse) -> Self {
-        Self { data: (!is_request_error(response)).then_some(&response.data), errors: &response.errors }
-    }
-}
-
-/// Whether nothing was executed: there is no data, and what went wrong has no place in it.
-pub(super) fn is_request_error(response: &GraphqlResponse) -> bool {
-    response.data == Value::Null && !response.errors.is_empty() && response.errors.iter().all(|error| error.path.is_empty())
-}
-
-impl Answer {
-    fn of(media_type: MediaType, response: GraphqlResponse) -> Self {
-        let status = match media_type {
-            MediaType::GraphqlResponse if is_request_error(&response) => StatusCode::BAD_REQUEST,
-            MediaType::GraphqlResponse | MediaType::Json => StatusCode::OK,
+    async fn serve(&self, parts: &Parts, body: Body) -> Result<HttpResponse, Answer> {
+        let question = match parts.method {
+            Method::GET => self.get(parts.uri.query().unwrap_or_default()).await?,
+            _ => self.post(body).await?,
         };
-        let unavailable = response.data == Value::Null && codes_of(&response).any(|code| code == Code::Unavailable.as_str());
-        let status = if unavailable { StatusCode::SERVICE_UNAVAILABLE } else { status };
-        Self { status, media_type, headers: HeaderMap::new(), response }
-    }
-
-    fn refuse(media_type: MediaType, status: StatusCode, code: Code, message: &str) -> Self {
-        Self { status, media_type, headers: HeaderMap::new(), response: code.response(message) }
-    }
-
-    fn not_acceptable() -> Self {
-        Self::refuse(MediaType::Json, StatusCode::NOT_ACCEPTABLE, Code::BadUserInput, "accept application/graphql-response+json or application/json")
-    }
-
-    fn with_allow(mut self, methods: &'static str) -> Self {
-        self.headers.insert(header::ALLOW, HeaderValue::from_static(methods));
-        self
-    }
-
-    fn into_response(self, id: Uuid) -> Response {
-        if self.status != StatusCode::OK {
-            let code = codes_of(&self.response).next().unwrap_or_default();
-            tracing::info!(request = %id, status = self.status.as_u16(), code, "refused");
+        let is_get = parts.method == Method::GET;
+        match self.accepted {
+            Accepted::Json(media_type) => Ok(self.answer(question, media_type, is_get).await?.into_response(self.id)),
+            Accepted::EventStream => self.stream(question, is_get).await,
         }
-        let body = serde_json::to_vec(&Body::of(&self.response)).expect("a response is always JSON");
-        let mut headers = self.headers;
-        headers.extend([no_store(), (header::CONTENT_TYPE, self.media_type.content_type())]);
-        if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
-            headers.insert("x-request-id", id);
+    }
+
+    fn refuse(&self, status: StatusCode, code: Code, message: &str) -> Answer {
+        Answer::refuse(self.accepted.for_errors(), status, code, message)
+    }
+
+    async fn sign_in(&self) -> Result<(Viewer, Identity), Answer> {
+        sign_in(self.service, self.headers, self.language, self.id).await.map_err(|refusal| {
+            let (status, code, message) = refusal.parts(self.language);
+            self.refuse(status, code, &message)
+        })
+    }
+
+    async fn post(&self, body: Body) -> Result<Question, Answer> {
+        if !negotiation::is_json(self.headers) {
+            return Err(self.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::BadUserInput, "send `Content-Type: application/json` in UTF-8"));
         }
-        (self.status, headers, body).into_response()
+        let max = self.service.0.limits.body;
+        let body = match timeout(BODY_PATIENCE, axum::body::to_bytes(body, max)).await {
+            Ok(Ok(body)) => body,
+            Ok(Err(_)) => return Err(self.refuse(StatusCode::PAYLOAD_TOO_LARGE, Code::BadUserInput, &format!("the request is longer than {max} bytes"))),
+            Err(_) => return Err(self.refuse(StatusCode::REQUEST_TIMEOUT, Code::BadUserInput, "the request did not end")),
+        };
+        let (viewer, identity) = self.sign_in().await?;
+        let asked = parameters::of_body(&body, self.service.0.limits.batch);
+        let asked = asked.map_err(|what| self.refuse(StatusCode::BAD_REQUEST, Code::BadUserInput, &what))?;
+        Ok(Question { viewer, identity, asked })
+    }
+
+    async fn get(&self, query: &str) -> Result<Question, Answer> {
+        let (viewer, identity) = self.sign_in().await?;
+        let call = parameters::of_query(query).map_err(|what| self.refuse(StatusCode::BAD_REQUEST, Code::BadUserInput, what))?;
+        Ok(Question { viewer, identity, asked: Asked::One(Box::new(call)) })
+    }
+
+    fn session(&self, viewer: Viewer) -> Arc<Session> {
+        Session::new(self.service.0.app.clone(), viewer, self.language, Arc::clone(&self.service.0.default_avatar))
+    }
+
+    /// One response, or one for each operation of a batch.
+    async fn answer(&self, question: Question, media_type: MediaType, is_get: bool) -> Result<Answer, Answer> {
+        let Question { viewer, asked, .. } = question;
+        match asked {
+            Asked::One(call) => {
+                let operation = match self.service.0.executor.prepare(*call).await {
+                    Ok(operation) => operation,
+                    Err(response) => return Ok(Answer::of(media_type, *response)),
+                };
+                self.admit(&operation, is_get)?;
+                Ok(Answer::of(media_type, self.execute(operation, viewer).await))
+            }
+            Asked::Batch(calls) => Ok(Answer::batch(media_type, self.batch(calls, &viewer).await)),
+        }
+    }
+
+    async fn execute(&self, operation: Operation, viewer: Viewer) -> Response {
+        METRICS.count_operation("http");
+        self.service.0.executor.execute(operation, self.session(viewer)).await
+    }
+
+    /// What an operation needs of its request.
+    fn admit(&self, operation: &Operation, is_get: bool) -> Result<(), Answer> {
+        match operation.kind() {
+            OperationType::Mutation if is_get => {
+                Err(self.refuse(StatusCode::METHOD_NOT_ALLOWED, Code::BadUserInput, "a mutation needs POST").with_allow("POST"))
+            }
+            OperationType::Subscription if self.accepted != Accepted::EventStream => {
+                let message = "a subscription needs a WebSocket, or `Accept: text/event-stream`";
+                Err(self.refuse(StatusCode::BAD_REQUEST, Code::BadUserInput, message))
+            }
+            OperationType::Query | OperationType::Mutation | OperationType::Subscription => Ok(()),
+        }
+    }
+
+    /// One after the other. What they cost together is limited like one operation.
+    async fn batch(&self, calls: Vec<Call>, viewer: &Viewer) -> Vec<Response> {
+        let executor = &self.service.0.executor;
+        let mut prepared = Vec::with_capacity(calls.len());
+        let mut left = executor.complexity_limit();
+        for call in calls {
+            let operation = executor.prepare(call).await.and_then(|operation| match left.checked_sub(operation.cost()) {
+                _ if operation.kind() == OperationType::Subscription => Err(Box::new(Code::BadUserInput.response("a batch holds no subscription"))),
+                Some(rest) => {
+                    left = rest;
+                    Ok(operation)
+                }
+                None => Err(Box::new(Code::QueryTooComplex.response("the operations of the batch together cost too much"))),
+            });
+            prepared.push(operation);
+        }
+        let mut responses = Vec::with_capacity(prepared.len());
+        for operation in prepared {
+            responses.push(match operation {
+                Ok(operation) => self.execute(operation, viewer.clone()).await,
+                Err(response) => *response,
+            });
+        }
+        responses
+    }
+
+    /// An event stream. What is not executed is told there too: a browser shows a program no refusal's body.
+    async fn stream(&self, question: Question, is_get: bool) -> Result<HttpResponse, Answer> {
+        let Question { viewer, identity, asked } = question;
+        let Asked::One(call) = asked else {
+            return Err(self.refuse(StatusCode::BAD_REQUEST, Code::BadUserInput, "send one operation a stream"));
+        };
+        let operation = match self.service.0.executor.prepare(*call).await {
+            Ok(operation) => operation,
+            Err(response) => return Ok(graphql_sse::refused(&response, self.id)),
+        };
+        self.admit(&operation, is_get)?;
+        let place = match operation.kind() {
+            OperationType::Subscription => Some(
+                self.service
+                    .0
+                    .subscriptions
+                    .take(viewer.id())
+                    .ok_or_else(|| self.refuse(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, "too many subscriptions of this user are open"))?,
+            ),
+            OperationType::Query | OperationType::Mutation => None,
+        };
+        Ok(graphql_sse::open(self.service, operation, self.session(viewer), identity.expires, place, self.id))
     }
 }

@@ -3,24 +3,29 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::panic::AssertUnwindSafe;
+use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_graphql::ServerError;
+use async_graphql::parser::types::OperationType;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
-use axum::response::Response;
+use axum::response::Response as HttpResponse;
 use futures_util::stream::SplitSink;
 use futures_util::{SinkExt as _, Stream, StreamExt as _, pin_mut};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::error::{Error as SocketError, ProtocolError};
 
-use super::graphql_http::{Body, Parameters, SignInRefusal, is_request_error, sign_in_as};
-use super::{MAX_BODY_BYTES, Service};
+use super::parameters::Parameters;
+use super::quotas::Place;
+use super::sign_in::{SignInRefusal, sign_in_as};
+use super::{FAR, Service, time_until};
 use crate::app::access::Viewer;
-use crate::domain::event::Timestamp;
-use crate::graphql::{self, Code, Session};
+use crate::graphql::{Call, Code, Language, Operation, Response, Session};
+use crate::metrics::{Held, METRICS};
 
 const PROTOCOL: &str = "graphql-transport-ws";
 /// How long a client may take to introduce itself.
@@ -30,19 +35,25 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_mins(1);
 /// How long a client may take to read what it is sent.
 const SEND_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a socket stays open after what it was sent is left unread: closed at once, it would lose the
+/// reason on its way.
+const LINGER: Duration = Duration::from_secs(1);
 /// Responses that wait for the client to read; then its operations wait.
 const WAITING: usize = 32;
 /// What a socket keeps to read into and to write from; most are idle.
 const BUFFER_BYTES: usize = 4 << 10;
 /// Operations at once on one socket.
 const MAX_OPERATIONS: usize = 100;
-/// The instant of a token without an end: a year from now will do.
-const FAR: Duration = Duration::from_hours(365 * 24);
 
 /// Why a socket is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Close {
     GoingAway,
+    ProtocolError,
+    NotUtf8,
+    TooBig,
+    /// Clients may come back, a little later.
+    TryAgainLater(&'static str),
     BadRequest(&'static str),
     Unauthorized,
     Forbidden(&'static str),
@@ -50,13 +61,16 @@ enum Close {
     InitialisationTimeout,
     SubscriberExists,
     TooManyInitialisations,
-    Unavailable,
 }
 
 impl Close {
     fn frame(self) -> CloseFrame {
         let (code, reason) = match self {
             Self::GoingAway => (1001, "Going away"),
+            Self::ProtocolError => (1002, "Protocol error"),
+            Self::NotUtf8 => (1007, "Text that is not UTF-8"),
+            Self::TooBig => (1009, "The message is too big"),
+            Self::TryAgainLater(why) => (1013, why),
             Self::BadRequest(why) => (4400, why),
             Self::Unauthorized => (4401, "Unauthorized"),
             Self::Forbidden(why) => (4403, why),
@@ -64,9 +78,19 @@ impl Close {
             Self::InitialisationTimeout => (4408, "Connection initialisation timeout"),
             Self::SubscriberExists => (4409, "Subscriber already exists"),
             Self::TooManyInitialisations => (4429, "Too many initialisation requests"),
-            Self::Unavailable => (4500, "The service cannot do this now"),
         };
         CloseFrame { code, reason: Utf8Bytes::from_static(reason) }
+    }
+
+    /// How to close a socket on which nothing more can be read; none where there is nobody to tell.
+    fn after(error: &axum::Error) -> Option<Self> {
+        match error.source().and_then(|source| source.downcast_ref::<SocketError>())? {
+            SocketError::Capacity(_) => Some(Self::TooBig),
+            SocketError::Utf8(_) => Some(Self::NotUtf8),
+            SocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
+            SocketError::Protocol(_) => Some(Self::ProtocolError),
+            _ => None,
+        }
     }
 }
 
@@ -101,8 +125,8 @@ enum FromClient {
 enum ToClient<'a> {
     ConnectionAck,
     Pong,
-    Next { id: &'a str, payload: Body<'a> },
-    Error { id: &'a str, payload: &'a [async_graphql::ServerError] },
+    Next { id: &'a str, payload: &'a Response },
+    Error { id: &'a str, payload: &'a [ServerError] },
     Complete { id: &'a str },
 }
 
@@ -122,27 +146,28 @@ struct Outgoing {
     last: bool,
 }
 
-pub(super) fn upgrade(service: Service, upgrade: WebSocketUpgrade) -> Response {
-    upgrade
-        .protocols([PROTOCOL])
-        .read_buffer_size(BUFFER_BYTES)
-        .write_buffer_size(BUFFER_BYTES)
-        .max_message_size(MAX_BODY_BYTES)
-        .max_frame_size(MAX_BODY_BYTES)
-        .on_upgrade(move |socket| async move {
+pub(super) fn upgrade(service: Service, upgrade: WebSocketUpgrade, language: Language) -> HttpResponse {
+    let max = service.0.limits.body;
+    upgrade.protocols([PROTOCOL]).read_buffer_size(BUFFER_BYTES).write_buffer_size(BUFFER_BYTES).max_message_size(max).max_frame_size(max).on_upgrade(
+        move |socket| async move {
             let Some(_held_open) = service.0.open.upgrade() else { return };
+            let _counted = Held::one(&METRICS.sockets);
             let speaks = socket.protocol().is_some_and(|protocol| protocol.as_bytes() == PROTOCOL.as_bytes());
             let (sink, stream) = socket.split();
-            let mut connection = Connection::new(service, sink);
+            let mut connection = Connection::new(service, sink, language);
             let close = if speaks { connection.run(stream).await } else { Some(Close::SubprotocolNotAcceptable) };
             connection.end(close).await;
-        })
+        },
+    )
 }
 
 struct Connection {
     service: Service,
     sink: SplitSink<WebSocket, Message>,
+    language: Language,
     viewer: Option<Viewer>,
+    /// The socket's place among its user's.
+    place: Option<Place>,
     initialising: bool,
     /// When the client must have introduced itself; then, when its token ends.
     deadline: Instant,
@@ -154,12 +179,14 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(service: Service, sink: SplitSink<WebSocket, Message>) -> Self {
+    fn new(service: Service, sink: SplitSink<WebSocket, Message>, language: Language) -> Self {
         let (outgoing, responses) = mpsc::channel(WAITING);
         Self {
             service,
             sink,
+            language,
             viewer: None,
+            place: None,
             initialising: false,
             deadline: Instant::now() + INIT_PATIENCE,
             operations: HashMap::new(),
@@ -190,7 +217,8 @@ impl Connection {
                         Some(Ok(Message::Text(text))) => self.receive(&text).await,
                         Some(Ok(Message::Binary(_))) => Err(Some(Close::BadRequest("Binary messages are not understood"))),
                         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Ok(()),
-                        Some(Ok(Message::Close(_)) | Err(_)) | None => Err(None),
+                        Some(Ok(Message::Close(_))) | None => Err(None),
+                        Some(Err(error)) => Err(Close::after(&error)),
                     }
                 }
             };
@@ -208,6 +236,9 @@ impl Connection {
         if let Some(close) = close {
             tracing::info!(code = close.frame().code, "a socket was closed");
             let _peer_gone = self.send(Message::Close(Some(close.frame()))).await;
+            if close == Close::TooBig {
+                sleep(LINGER).await;
+            }
         }
         let _peer_gone = timeout(SEND_PATIENCE, self.sink.close()).await;
     }
@@ -253,31 +284,35 @@ impl Connection {
         let token = token(&payload).ok_or(Some(Close::Forbidden("Forbidden: connection_init has no token")))?;
         let identity = self.service.0.verifier.verify(&token).map_err(|_| Some(Close::Forbidden("Forbidden: the token is not accepted")))?;
         let app = self.service.0.app.clone();
-        let (viewer, identity) = sign_in_as(&self.service, identity, app.new_id()).await.map_err(|refusal| {
+        let (viewer, identity) = sign_in_as(&self.service, identity, self.language, app.new_id()).await.map_err(|refusal| {
             Some(match refusal {
                 SignInRefusal::Unauthenticated(_) => Close::Forbidden("Forbidden"),
                 SignInRefusal::PlanIsFull(_) => Close::Forbidden("Forbidden: the community has reached the limit of its plan"),
-                SignInRefusal::Unavailable => Close::Unavailable,
+                SignInRefusal::Unavailable => Close::TryAgainLater("The service cannot do this now"),
             })
         })?;
-        self.deadline = Instant::now() + identity.expires.map_or(FAR, |expires| until(expires, app.now()));
+        let place = self.service.0.sockets.take(viewer.id());
+        self.place = Some(place.ok_or(Some(Close::TryAgainLater("Too many sockets of this user are open")))?);
+        self.deadline = Instant::now() + identity.expires.map_or(FAR, |expires| time_until(expires, app.now()));
         self.viewer = Some(viewer);
         self.send(ToClient::ConnectionAck.message()).await
     }
 
     async fn subscribe(&mut self, id: Arc<str>, parameters: Parameters) -> Result<(), Option<Close>> {
         let viewer = self.viewer.as_ref().ok_or(Some(Close::Unauthorized))?;
+        let call = parameters.call().ok_or(Some(Close::BadRequest("The payload names no document")))?;
         if self.operations.contains_key(&id) {
             return Err(Some(Close::SubscriberExists));
         }
         if self.operations.len() >= MAX_OPERATIONS {
             let refused = Code::RateLimited.response("too many operations at once on this socket");
-            return self.send(ToClient::Error { id: &id, payload: &refused.errors }.message()).await;
+            return self.send(ToClient::Error { id: &id, payload: refused.errors() }.message()).await;
         }
         let viewer = viewer.in_request(self.service.0.app.new_id());
         self.started += 1;
         let channel = Channel { id: Arc::clone(&id), serial: self.started, outgoing: self.outgoing.clone() };
-        let operation = tokio::spawn(operate(self.service.clone(), viewer, parameters, channel));
+        let session = Session::new(self.service.0.app.clone(), viewer, self.language, Arc::clone(&self.service.0.default_avatar));
+        let operation = tokio::spawn(operate(self.service.clone(), session, call, channel));
         self.operations.insert(id, (self.started, operation));
         Ok(())
     }
@@ -296,33 +331,43 @@ impl Channel {
         let _socket_gone = self.outgoing.send(outgoing).await;
     }
 
-    async fn error(&self, errors: &[async_graphql::ServerError]) {
-        self.send(ToClient::Error { id: &self.id, payload: errors }, true).await;
+    async fn error(&self, refused: &Response) {
+        if let Some(code) = refused.codes().next() {
+            METRICS.count_rejection(code);
+        }
+        self.send(ToClient::Error { id: &self.id, payload: refused.errors() }, true).await;
     }
 }
 
-/// Executes one operation and hands its responses to the socket. A panic of a resolver ends the
-/// operation with a masked error.
-async fn operate(service: Service, viewer: Viewer, parameters: Parameters, channel: Channel) {
-    let request = match graphql::parse(parameters.into_request()) {
-        Ok(request) => request,
-        Err(response) => return channel.error(&response.errors).await,
+/// Executes one operation and hands its responses to the socket.
+async fn operate(service: Service, session: Arc<Session>, call: Call, channel: Channel) {
+    let prepared = async {
+        let operation = service.0.executor.prepare(call).await?;
+        Ok::<_, Box<Response>>((place_of(&service, &session, &operation)?, operation))
     };
-    let id = viewer.request();
-    let session = Session::new(service.0.app.clone(), viewer, Arc::clone(&service.0.default_avatar));
-    let responses = AssertUnwindSafe(graphql::execute_stream(&service.0.schema, request.data(session))).catch_unwind();
+    let (_place, operation) = match prepared.await {
+        Ok(prepared) => prepared,
+        Err(refused) => return channel.error(&refused).await,
+    };
+    METRICS.count_operation("websocket");
+    let responses = service.0.executor.stream(operation, session);
     pin_mut!(responses);
     while let Some(response) = responses.next().await {
-        let Ok(response) = response else {
-            tracing::error!(request = %id, "an operation panicked");
-            return channel.error(&Code::Internal.response("something went wrong in the service").errors).await;
-        };
-        if is_request_error(&response) {
-            return channel.error(&response.errors).await;
+        if response.is_refusal() {
+            return channel.error(&response).await;
         }
-        channel.send(ToClient::Next { id: &channel.id, payload: Body::of(&response) }, false).await;
+        channel.send(ToClient::Next { id: &channel.id, payload: &response }, false).await;
     }
     channel.send(ToClient::Complete { id: &channel.id }, true).await;
+}
+
+/// A subscription's place among its user's.
+fn place_of(service: &Service, session: &Session, operation: &Operation) -> Result<Option<Place>, Box<Response>> {
+    if operation.kind() != OperationType::Subscription {
+        return Ok(None);
+    }
+    let place = service.0.subscriptions.take(session.viewer_id());
+    place.map(Some).ok_or_else(|| Box::new(Code::RateLimited.response("too many subscriptions of this user are open")))
 }
 
 /// The token of a `connection_init` payload, with or without `Bearer`.
@@ -333,9 +378,4 @@ fn token(payload: &serde_json::Map<String, serde_json::Value>) -> Option<Cow<'_,
 
 async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
     let _sender_gone_means_stop = stopping.wait_for(|stop| *stop).await;
-}
-
-/// How long until an instant.
-fn until(instant: Timestamp, now: Timestamp) -> Duration {
-    Duration::from_micros(u64::try_from(instant.0.saturating_sub(now.0)).unwrap_or(0)).min(FAR)
 }

@@ -1,21 +1,60 @@
-//! Whether the service lives, and whether it can serve.
+//! Whether the service lives, whether it can serve, and what it measures of itself.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use axum::Extension;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
 
 use super::Service;
+use crate::metrics::METRICS;
+
+/// How long the views may stand still while there is something to show.
+const STANDSTILL: Duration = Duration::from_secs(2);
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy)]
+pub(super) struct Peer(pub SocketAddr);
 
 /// The process answers.
 pub(super) async fn live() -> &'static str {
     "live\n"
 }
 
-/// The views have reached what was in the log when asked, within a second.
+/// The log can be read, and the views follow it: they have reached its head, or are going on.
 pub(super) async fn ready(State(service): State<Service>) -> (StatusCode, &'static str) {
-    let patience = std::time::Duration::from_secs(1);
-    match tokio::time::timeout(patience, service.0.app.views_reach_head()).await {
+    let app = &service.0.app;
+    if app.log_answers().await.is_err() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "the event log cannot be read\n");
+    }
+    let before = app.applied();
+    match tokio::time::timeout(STANDSTILL, app.views_reach_head()).await {
         Ok(Ok(())) => (StatusCode::OK, "ready\n"),
         Ok(Err(_)) => (StatusCode::SERVICE_UNAVAILABLE, "the views no longer follow the log\n"),
-        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the views are behind the log\n"),
+        Err(_) if app.applied() > before => (StatusCode::OK, "ready, the views are catching up\n"),
+        Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the views are behind the log and stand still\n"),
     }
+}
+
+/// For Prometheus. Counts of what others do would tell somebody that they are blocked, so they are for
+/// this machine itself, not for whom it forwards, and for tokens of an operator.
+pub(super) async fn metrics(State(service): State<Service>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Response {
+    if !(is_local(peer, &headers) || is_operator(&service, &headers)) {
+        return (StatusCode::FORBIDDEN, "metrics are for this machine, or for a token with the role admin or auditor\n").into_response();
+    }
+    service.0.app.measure();
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], METRICS.text()).into_response()
+}
+
+/// Whether a request was made on this machine: a proxy's, for somebody else, says so.
+fn is_local(Peer(peer): Peer, headers: &HeaderMap) -> bool {
+    let forwarded = ["forwarded", "via", "x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name));
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    peer.ip().to_canonical().is_loopback() && !forwarded && host.is_some_and(super::pages::is_loopback_host)
+}
+
+fn is_operator(service: &Service, headers: &HeaderMap) -> bool {
+    service.0.verifier.verify_headers(headers).is_ok_and(|identity| identity.roles.admin || identity.roles.auditor)
 }

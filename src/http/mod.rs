@@ -2,18 +2,23 @@
 //! the service itself shows.
 
 pub mod authentication;
+mod answer;
 mod graphql_http;
+mod graphql_sse;
 mod graphql_ws;
 mod health;
 mod negotiation;
 mod pages;
+mod parameters;
+mod quotas;
+mod sign_in;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use axum::routing::{any, get, post};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -22,19 +27,27 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
+use tower::ServiceExt as _;
+use tower_http::cors::CorsLayer;
 use uuid::Uuid;
 
 use crate::app::App;
-use crate::graphql::Schema;
+use crate::domain::event::Timestamp;
+use crate::graphql::Executor;
 use authentication::{TokenSigner, Verifier};
+use quotas::Quota;
 
-/// The longest request body, in bytes. The longest message takes 8,000; the rest is for documents and bulk registration.
-const MAX_BODY_BYTES: usize = 1 << 20;
 /// How long a connection may be silent before a request's head has come, and then its body.
 const HEADER_PATIENCE: Duration = Duration::from_secs(30);
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait when no connection can be taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// The header of a request's id, both ways.
+const REQUEST_ID: &str = "x-request-id";
+/// How long a browser may remember that a page of another origin may ask.
+const PREFLIGHT_LASTS: Duration = Duration::from_hours(1);
+/// The instant of a token without an end: a year from now will do.
+const FAR: Duration = Duration::from_hours(365 * 24);
 /// How long a stopping service waits for requests and sockets to end.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -44,7 +57,10 @@ pub struct Service(Arc<Shared>);
 
 struct Shared {
     app: App,
-    schema: Schema,
+    executor: Arc<Executor>,
+    limits: Limits,
+    sockets: Arc<Quota>,
+    subscriptions: Arc<Quota>,
     verifier: Verifier,
     /// Where the default image is, for front ends on other origins too.
     default_avatar: Arc<str>,
@@ -55,9 +71,33 @@ struct Shared {
     open: mpsc::WeakSender<()>,
 }
 
+/// What an operator can set.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// The longest request body or socket message, in bytes. The longest message takes 8,000; the rest is
+    /// for documents and bulk registration.
+    pub body: usize,
+    /// The most operations of one request; with 1, arrays are refused.
+    pub batch: usize,
+    /// The most sockets of one user.
+    pub sockets: usize,
+    /// The most subscriptions of one user.
+    pub subscriptions: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { body: 1 << 20, batch: 1, sockets: 100, subscriptions: 200 }
+    }
+}
+
 /// What the edge needs to know.
 pub struct Settings {
     pub verifier: Verifier,
+    pub executor: Executor,
+    pub limits: Limits,
+    /// Origins whose pages may ask, such as `https://app.example.com`.
+    pub origins: Vec<HeaderValue>,
     /// Set in development mode.
     pub development: Option<TokenSigner>,
     /// `https://chat.example.com`, or empty: then the default image's address is relative.
@@ -72,7 +112,10 @@ pub async fn serve(listener: TcpListener, app: App, settings: Settings, stop: wa
     let (open, mut all_closed) = mpsc::channel(1);
     let service = Service(Arc::new(Shared {
         app,
-        schema: crate::graphql::schema(),
+        executor: Arc::new(settings.executor),
+        limits: settings.limits,
+        sockets: Quota::new(settings.limits.sockets),
+        subscriptions: Quota::new(settings.limits.subscriptions),
         verifier: settings.verifier,
         default_avatar: format!("{}{}", settings.public_url.trim_end_matches('/'), pages::DEFAULT_AVATAR_PATH).into(),
         development: settings.development,
@@ -80,7 +123,7 @@ pub async fn serve(listener: TcpListener, app: App, settings: Settings, stop: wa
         open: open.downgrade(),
     }));
     let graceful = GracefulShutdown::new();
-    accept(listener, router(service), &graceful, stop).await?;
+    accept(listener, router(service, settings.origins), &graceful, stop).await?;
     let drained = async {
         graceful.shutdown().await;
         drop(open);
@@ -97,10 +140,10 @@ async fn accept(listener: TcpListener, router: Router, graceful: &GracefulShutdo
     let mut http = Builder::new(TokioExecutor::new()).http1_only();
     http.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
     loop {
-        let socket = tokio::select! {
+        let (socket, peer) = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
             accepted = listener.accept() => match accepted {
-                Ok((socket, _)) => socket,
+                Ok(accepted) => accepted,
                 Err(error) if is_passing(&error) => {
                     tracing::warn!(%error, "a connection could not be taken");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -113,13 +156,22 @@ async fn accept(listener: TcpListener, router: Router, graceful: &GracefulShutdo
             tracing::debug!(%error, "a connection went away");
             continue;
         }
-        let connection = http.serve_connection_with_upgrades(TokioIo::new(socket), TowerToHyperService::new(router.clone())).into_owned();
+        let service = router.clone().map_request(beside(health::Peer(peer)));
+        let connection = http.serve_connection_with_upgrades(TokioIo::new(socket), TowerToHyperService::new(service)).into_owned();
         let watched = graceful.watch(connection);
         tokio::spawn(async move {
             if let Err(error) = watched.await {
                 tracing::debug!(%error, "a connection ended");
             }
         });
+    }
+}
+
+/// Puts who is at the other end beside a request.
+fn beside<B>(peer: health::Peer) -> impl Fn(Request<B>) -> Request<B> + Clone {
+    move |mut request| {
+        request.extensions_mut().insert(peer);
+        request
     }
 }
 
@@ -130,24 +182,44 @@ fn is_passing(error: &std::io::Error) -> bool {
     too_many_open || matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-fn router(service: Service) -> Router {
+fn router(service: Service, origins: Vec<HeaderValue>) -> Router {
+    let max_body = service.0.limits.body;
     let development = service.0.development.is_some();
     let mut router = Router::new()
         .route("/graphql", any(graphql_http::graphql))
         .route("/health/live", get(health::live))
         .route("/health/ready", get(health::ready))
+        .route("/metrics", get(health::metrics))
         .route(pages::DEFAULT_AVATAR_PATH, get(pages::default_avatar))
         .route("/", get(pages::home));
     if development {
         router = router.route("/graphiql", get(pages::graphiql)).route("/sign-in", post(pages::sign_in));
     }
-    router.layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(service)
+    if !origins.is_empty() {
+        router = router.layer(cross_origin(origins));
+    }
+    router.layer(DefaultBodyLimit::max(max_body)).with_state(service)
+}
+
+/// Lets pages of other origins ask. No cookie says who somebody is, so none is allowed along.
+fn cross_origin(origins: Vec<HeaderValue>) -> CorsLayer {
+    CorsLayer::new()
+        .allow_origin(origins)
+        .allow_methods([Method::GET, Method::POST])
+        .allow_headers([header::ACCEPT_LANGUAGE, header::AUTHORIZATION, header::CONTENT_TYPE, HeaderName::from_static(REQUEST_ID)])
+        .expose_headers([header::RETRY_AFTER, HeaderName::from_static(REQUEST_ID)])
+        .max_age(PREFLIGHT_LASTS)
 }
 
 /// The id that ties a request to what it led to: the caller's, if it is a UUID, or a new one.
 fn request_id(headers: &HeaderMap, app: &App) -> Uuid {
-    let given = headers.get("x-request-id").and_then(|id| id.to_str().ok()).and_then(|id| Uuid::try_parse(id).ok());
+    let given = headers.get(REQUEST_ID).and_then(|id| id.to_str().ok()).and_then(|id| Uuid::try_parse(id).ok());
     given.unwrap_or_else(|| app.new_id())
+}
+
+/// How long until an instant.
+fn time_until(instant: Timestamp, now: Timestamp) -> Duration {
+    Duration::from_micros(u64::try_from(instant.0.saturating_sub(now.0)).unwrap_or(0)).min(FAR)
 }
 
 fn no_store() -> (header::HeaderName, HeaderValue) {

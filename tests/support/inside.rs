@@ -3,13 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use async_graphql::{Request, Variables};
+use async_graphql::Variables;
 use entrenous::app::access::{Identity, Roles, Viewer};
 use entrenous::app::{App, Settings, Sources, projector};
 use entrenous::cli::{new_id, now};
 use entrenous::domain::ids::UserId;
 use entrenous::event_log::EventLog;
-use entrenous::graphql::{self, Schema, Session};
+use entrenous::graphql::{Call, DocumentReference, Executor, Language, Operation, Options, Session};
 use entrenous::read_store::ReadStore;
 use futures_util::{Stream, StreamExt as _};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ use tokio::task::JoinHandle;
 
 pub struct Inside {
     pub app: App,
-    schema: Schema,
+    executor: Arc<Executor>,
     projecting: JoinHandle<Result<(), projector::ProjectorError>>,
     folder: TempDir,
 }
@@ -34,7 +34,8 @@ impl Inside {
         let settings = Settings { send_rate: 0, ..Settings::default() };
         let app = App::new(log, store, progress, sources, settings);
         let projecting = tokio::spawn(projector::run(app.clone(), checkpoint, reporter));
-        Self { app, schema: graphql::schema(), projecting, folder }
+        let executor = Arc::new(Executor::new(Options::default()).await.expect("an executor"));
+        Self { app, executor, projecting, folder }
     }
 
     pub async fn sign_in(&self, id: &str) -> Viewer {
@@ -45,11 +46,20 @@ impl Inside {
 
     /// An operation's data.
     pub async fn ask(&self, viewer: &Viewer, query: &str, variables: Value) -> Value {
-        let session = Session::new(self.app.clone(), viewer.clone(), "/avatar.svg".into());
-        let request = Request::new(query).variables(Variables::from_json(variables)).data(session);
-        let response = graphql::execute(&self.schema, graphql::parse(request).expect("a document")).await;
-        assert!(response.errors.is_empty(), "{query}: {:?}", response.errors);
-        response.data.into_json().expect("JSON")
+        let operation = self.prepare(query, variables).await;
+        let response = self.executor.execute(operation, self.session(viewer)).await;
+        assert!(response.errors().is_empty(), "{query}: {:?}", response.errors());
+        serde_json::to_value(response).expect("JSON")["data"].take()
+    }
+
+    async fn prepare(&self, query: &str, variables: Value) -> Operation {
+        let document = DocumentReference { text: Some(query.to_owned()), id: None };
+        let call = Call { document, operation_name: None, variables: Variables::from_json(variables) };
+        self.executor.prepare(call).await.unwrap_or_else(|refused| panic!("{query}: {:?}", refused.errors()))
+    }
+
+    fn session(&self, viewer: &Viewer) -> Arc<Session> {
+        Session::new(self.app.clone(), viewer.clone(), Language::English, "/avatar.svg".into())
     }
 
     /// A mutation's payload.
@@ -60,7 +70,7 @@ impl Inside {
     }
 
     /// What an open client is told, without cursors and times.
-    pub fn inbox(&self, viewer: &Viewer) -> impl Stream<Item = Value> + use<> {
+    pub async fn inbox(&self, viewer: &Viewer) -> impl Stream<Item = Value> + use<> {
         let query = "subscription { inbox {
             __typename
             ... on MessageAdded { message { id text mine sender { id } } conversation { contact { id } unreadCount blocked } }
@@ -69,11 +79,10 @@ impl Inside {
             ... on ContactChanged { contact { id name contactable canMessage blocked } }
             ... on ChatSectionChanged { chatSection { listTemplate { number } } }
         } }";
-        let session = Session::new(self.app.clone(), viewer.clone(), "/avatar.svg".into());
-        let request = graphql::parse(Request::new(query)).expect("a document").data(session);
-        graphql::execute_stream(&self.schema, request).map(|response| {
-            assert!(response.errors.is_empty(), "{:?}", response.errors);
-            response.data.into_json().expect("JSON")["inbox"].take()
+        let operation = self.prepare(query, json!({})).await;
+        self.executor.stream(operation, self.session(viewer)).map(|response| {
+            assert!(response.errors().is_empty(), "{:?}", response.errors());
+            serde_json::to_value(response).expect("JSON")["data"]["inbox"].take()
         })
     }
 

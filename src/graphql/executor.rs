@@ -1,0 +1,153 @@
+//! From a request to its response: the document is found, its operation planned and measured, and only then
+//! executed. The executor underneath resolves fields; what a request and a response are is decided here.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_graphql::parser::parse_schema;
+use async_graphql::parser::types::OperationType;
+use async_graphql::{Request, ValidationMode, Variables};
+use futures_util::future::Either;
+use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
+use tokio::time::timeout;
+
+use super::definitions::Definitions;
+use super::documents::{DocumentReference, Documents, InvalidTrusted, TrustedDocuments};
+use super::errors::{Code, TopLevel as _, broken, without_place};
+use super::limits::{Limits, check_size};
+use super::plan::plan;
+use super::response::Response;
+use super::session::Session;
+use super::shape::Shape;
+use super::{Schema, build, sdl, variables};
+use crate::metrics::{METRICS, RATE_LIMITED};
+
+/// What an operator can set.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub limits: Limits,
+    pub trusted: TrustedDocuments,
+    /// How long a query or mutation may take; zero: for ever.
+    pub time: Duration,
+}
+
+/// One operation, as a request asks for it.
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    pub document: DocumentReference,
+    pub operation_name: Option<String>,
+    pub variables: Variables,
+}
+
+/// An operation that may be executed.
+pub struct Operation {
+    kind: OperationType,
+    request: Request,
+    shape: Arc<Shape>,
+    cost: usize,
+    sends: usize,
+}
+
+impl Operation {
+    #[must_use]
+    pub fn kind(&self) -> OperationType {
+        self.kind
+    }
+
+    /// What it counts towards the limit of complexity.
+    #[must_use]
+    pub fn cost(&self) -> usize {
+        self.cost
+    }
+}
+
+/// Executes operations. Every error of its responses has a code.
+pub struct Executor {
+    schema: Schema,
+    definitions: Definitions,
+    documents: Documents,
+    limits: Limits,
+    time: Option<Duration>,
+}
+
+impl Executor {
+    /// # Errors
+    /// When a trusted document is not valid.
+    ///
+    /// # Panics
+    /// Never: the schema's own SDL is GraphQL.
+    pub async fn new(options: Options) -> Result<Self, InvalidTrusted> {
+        let Options { limits, trusted, time } = options;
+        Ok(Self {
+            // What it is given is valid already.
+            schema: build().validation_mode(ValidationMode::Fast).finish(),
+            definitions: Definitions::of(parse_schema(sdl()).expect("the schema's own SDL is GraphQL")),
+            documents: Documents::new(limits, trusted).await?,
+            limits,
+            time: (!time.is_zero()).then_some(time),
+        })
+    }
+
+    /// Finds out what a request asks for, and whether it may.
+    ///
+    /// # Errors
+    /// The response to give where nothing is to be executed.
+    pub async fn prepare(&self, call: Call) -> Result<Operation, Box<Response>> {
+        let document = self.documents.find(&call.document).await?;
+        let operation = document.operation(call.operation_name.as_deref())?;
+        let refused = |code: Code, message: &str| Box::new(code.response(message));
+        let variables = variables::coerce(&self.definitions, &operation.node, call.variables).map_err(|message| refused(Code::BadUserInput, &message))?;
+        let plan = plan(&self.definitions, operation, &document.ast.fragments, &variables);
+        check_size(&self.limits, plan.size).map_err(|(code, message)| refused(code, &message))?;
+        let mut request = Request::new("").variables(variables);
+        request.set_parsed_query(plan.document);
+        Ok(Operation { kind: operation.node.ty, request, shape: Arc::new(plan.shape), cost: plan.size.cost, sends: plan.size.sends })
+    }
+
+    /// What an operation may cost, and those of a batch together.
+    #[must_use]
+    pub fn complexity_limit(&self) -> usize {
+        self.limits.complexity
+    }
+
+    /// Executes a query or a mutation. A panic of a resolver is a masked error, told to the operator.
+    pub async fn execute(&self, operation: Operation, session: Arc<Session>) -> Response {
+        if operation.sends > 0
+            && let Err(error) = session.app.admit_sends(&session.viewer, operation.sends).top_level(&session)
+        {
+            METRICS.count_commands("sendMessage", RATE_LIMITED, operation.sends);
+            return Response::refused(vec![without_place(error)], Code::RateLimited);
+        }
+        let Operation { request, shape, .. } = operation;
+        let executing = AssertUnwindSafe(self.schema.execute(request.data(Arc::clone(&session)))).catch_unwind();
+        let executed = match self.time {
+            Some(time) => timeout(time, executing).await,
+            None => Ok(executing.await),
+        };
+        match executed {
+            Ok(Ok(executed)) => Response::executed(&shape, executed),
+            Ok(Err(_)) => panicked(&session),
+            Err(_) => {
+                tracing::warn!(request = %session.viewer.request(), "an operation took too long");
+                broken(&session, Code::Unavailable, session.language.too_slow())
+            }
+        }
+    }
+
+    /// Executes any operation as a stream of responses: one, but for a subscription. Ends after a panic.
+    pub fn stream(self: &Arc<Self>, operation: Operation, session: Arc<Session>) -> impl Stream<Item = Response> + Send + use<> {
+        if operation.kind != OperationType::Subscription {
+            let executor = Arc::clone(self);
+            return Either::Left(stream::once(async move { executor.execute(operation, session).await }));
+        }
+        let Operation { request, shape, .. } = operation;
+        let responses = AssertUnwindSafe(self.schema.execute_stream(request.data(Arc::clone(&session)))).catch_unwind();
+        Either::Right(responses.map(move |response| response.map_or_else(|_| panicked(&session), |executed| Response::executed(&shape, executed))))
+    }
+}
+
+fn panicked(session: &Session) -> Response {
+    tracing::error!(request = %session.viewer.request(), "an operation panicked");
+    broken(session, Code::Internal, session.language.internal())
+}
