@@ -31,8 +31,12 @@ use entrenous::domain::text::MessageText;
 use entrenous::event_log::{Append, EventLog};
 use entrenous::http::authentication::{TokenClaims, TokenSigner};
 use entrenous::read_store::ReadStore;
+use futures_util::{SinkExt as _, StreamExt as _};
+use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use uuid::Uuid;
 
 const USERS: usize = 5_000;
@@ -49,8 +53,10 @@ async fn main() {
     if sizes.is_empty() {
         sizes = vec![1_000, 100_000];
     }
-    println!("| stored messages | start, s | sends/s | p50, ms | p99, ms | bare SQLite/s | lists/s | p99, ms | histories/s | p99, ms | resident, MiB |");
-    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+    println!(
+        "| stored messages | start, s | sends/s | p50, ms | p99, ms | new document each, sends/s | bare SQLite/s | lists/s | p99, ms | histories/s | p99, ms | resident, MiB | an idle subscriber, KiB |"
+    );
+    println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
     for messages in sizes {
         let folder = tempfile::tempdir().expect("a folder");
         seed(folder.path(), messages).await;
@@ -58,32 +64,68 @@ async fn main() {
         let started = Instant::now();
         let service = Service::start(folder.path());
         let start = started.elapsed().as_secs_f64();
-        let list =
-            "{ conversations(first: 50) { edges { node { id blocked unreadCount lastMessageAt contact { id name avatarUrl } lastMessage { id text } } } } }";
-        let lists = load(&service, move |n| (user(n % LISTED), list.to_owned())).await;
-        let histories = load(&service, move |n| {
+        let idle = idle_subscriber_kib(&service).await;
+        let lists = load(&service, |n| (user(n % LISTED), json!({ "query": LIST }))).await;
+        let histories = load(&service, |n| {
             let with = user(partner(n % LISTED, 0));
-            (user(n % LISTED), format!("{{ conversation(with: \\\"{with}\\\") {{ messages(last: 50) {{ edges {{ node {{ id text sentAt mine }} }} }} }} }}"))
+            (user(n % LISTED), json!({ "query": HISTORY, "variables": { "with": with } }))
         })
         .await;
-        let sends = load(&service, move |n| {
-            let (from, round) = (n % USERS, n / USERS);
-            let to = user(partner(from, round % 50));
-            (user(from), format!("mutation {{ sendMessage(input: {{ to: \\\"{to}\\\", text: \\\"{TEXT}\\\", messageId: \\\"{}\\\" }}) {{ message {{ id sentAt }} userErrors {{ code }} }} }}", new_id()))
+        let sends = load(&service, |n| {
+            let (from, to) = pair(n);
+            (from, json!({ "query": SEND, "variables": { "input": { "to": to, "text": TEXT, "messageId": new_id() } } }))
+        })
+        .await;
+        let new_documents = load(&service, |n| {
+            let (from, to) = pair(n);
+            let input = format!("{{ to: \"{to}\", text: \"{TEXT}\", messageId: \"{}\" }}", new_id());
+            (from, json!({ "query": SEND.replace("($input: SendMessageInput!)", "").replace("$input", &input) }))
         })
         .await;
         println!(
-            "| {messages} | {start:.2} | {:.0} | {:.1} | {:.1} | {bare:.0} | {:.0} | {:.1} | {:.0} | {:.1} | {} |",
+            "| {messages} | {start:.2} | {:.0} | {:.1} | {:.1} | {:.0} | {bare:.0} | {:.0} | {:.1} | {:.0} | {:.1} | {} | {idle:.1} |",
             sends.rate,
             sends.p50,
             sends.p99,
+            new_documents.rate,
             lists.rate,
             lists.p99,
             histories.rate,
             histories.p99,
-            service.resident_mib()
+            service.resident_kib() / 1_024
         );
     }
+}
+
+const LIST: &str =
+    "{ conversations(first: 50) { edges { node { id blocked unreadCount lastMessageAt contact { id name avatarUrl } lastMessage { id text } } } } }";
+const HISTORY: &str = "query($with: ID!) { conversation(with: $with) { messages(last: 50) { edges { node { id text sentAt mine } } } } }";
+const SEND: &str = "mutation($input: SendMessageInput!) { sendMessage(input: $input) { message { id sentAt } userErrors { code } } }";
+
+/// Who sends to whom: ever new pairs.
+fn pair(n: usize) -> (String, String) {
+    let (from, round) = (n % USERS, n / USERS);
+    (user(from), user(partner(from, round % 50)))
+}
+
+/// What each of a thousand users who follow their inbox adds to the service's memory while nothing happens.
+async fn idle_subscriber_kib(service: &Service) -> f64 {
+    const IDLE: usize = 1_000;
+    const INBOX: &str = "subscription { inbox { __typename ... on MessageAdded { cursor message { id text } } ... on CaughtUp { cursor } } }";
+    let before = service.resident_kib();
+    let mut sockets = Vec::with_capacity(IDLE);
+    for n in 0..IDLE {
+        let mut request = format!("ws://{}/graphql", service.address).into_client_request().expect("an address");
+        request.headers_mut().insert("sec-websocket-protocol", "graphql-transport-ws".parse().expect("a protocol"));
+        let (mut socket, _) = tokio_tungstenite::connect_async(request).await.expect("a socket");
+        let init = json!({ "type": "connection_init", "payload": { "token": service.tokens[&user(n)] } });
+        socket.send(Message::text(init.to_string())).await.expect("sent");
+        let subscribe = json!({ "id": "inbox", "type": "subscribe", "payload": { "query": INBOX } });
+        socket.send(Message::text(subscribe.to_string())).await.expect("sent");
+        while !socket.next().await.expect("open").expect("a message").into_text().expect("text").contains("CaughtUp") {}
+        sockets.push(socket);
+    }
+    (service.resident_kib() - before) as f64 / IDLE as f64
 }
 
 fn user(n: usize) -> String {
@@ -196,10 +238,10 @@ impl Service {
         Self { child, address, tokens }
     }
 
-    fn resident_mib(&self) -> u64 {
+    fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-        line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0) / 1_024
+        line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0)
     }
 }
 
@@ -218,7 +260,7 @@ struct Measured {
 }
 
 /// Clients that each ask again as soon as they are answered.
-async fn load(service: &Service, request: impl Fn(usize) -> (String, String) + Send + Sync + 'static) -> Measured {
+async fn load(service: &Service, request: impl Fn(usize) -> (String, Value) + Send + Sync + 'static) -> Measured {
     let (stop, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let request = Arc::new(request);
     let started = Instant::now();
@@ -231,9 +273,10 @@ async fn load(service: &Service, request: impl Fn(usize) -> (String, String) + S
                 let mut times = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
                     let n = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).expect("a count");
-                    let (user, query) = request(n);
+                    let (user, body) = request(n);
+                    let body = body.to_string();
                     let asked = Instant::now();
-                    client.ask(&user, &query).await;
+                    client.ask(&user, &body).await;
                     times.push(asked.elapsed());
                 }
                 times
@@ -266,9 +309,8 @@ impl Client {
         Self { stream: tokio::io::BufReader::new(stream), tokens, body: Vec::new() }
     }
 
-    async fn ask(&mut self, user: &str, query: &str) {
+    async fn ask(&mut self, user: &str, body: &str) {
         let token = &self.tokens[user];
-        let body = format!("{{\"query\":\"{query}\"}}");
         let length = body.len();
         let request = format!(
             "POST /graphql HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"

@@ -42,6 +42,10 @@ async fn each_fault_of_the_protocol_has_its_close_code() {
     assert_eq!(close_after(WS, &["not json"]).await, Closed(4400));
     assert_eq!(close_after(WS, &[r#"{"type":"unheard"}"#]).await, Closed(4400));
     assert_eq!(close_after(WS, &[&init, r#"{"type":"subscribe","payload":{"query":"{me{id}}"}}"#]).await, Closed(4400));
+    assert_eq!(close_after(WS, &[&init, r#"{"id":"","type":"subscribe","payload":{"query":"{me{id}}"}}"#]).await, Closed(4400));
+    assert_eq!(close_after(WS, &[&init, r#"{"id":"1","type":"subscribe","payload":{"variables":{}}}"#]).await, Closed(4400));
+    assert_eq!(close_after(WS, &[&init, r#"{"id":"1","type":"subscribe","payload":{"query":"{me{id}}","variables":[]}}"#]).await, Closed(4400));
+    assert_eq!(close_after(WS, &[r#"{"type":"connection_init","payload":"x"}"#]).await, Closed(4400));
     assert_eq!(close_after(WS, &[&subscribe]).await, Closed(4401));
     for payload in [json!(null), json!({}), json!({ "authorization": "Bearer no" }), json!({ "token": 7 })] {
         let message = json!({ "type": "connection_init", "payload": payload }).to_string();
@@ -61,8 +65,10 @@ async fn a_socket_takes_queries_mutations_pings_and_completes() {
         let mut socket = Socket::open(&server, WS).await;
         socket.say(&json!({ "type": "connection_init", "payload": { name: alice.token } })).await;
         assert_eq!(socket.hear().await, Ok(json!({ "type": "connection_ack" })));
-        socket.say(&json!({ "type": "ping", "payload": {} })).await;
+        socket.say(&json!({ "type": "ping" })).await;
         assert_eq!(socket.hear().await, Ok(json!({ "type": "pong" })));
+        socket.say(&json!({ "type": "ping", "payload": { "n": 1 } })).await;
+        assert_eq!(socket.hear().await, Ok(json!({ "type": "pong", "payload": { "n": 1 } })));
         socket.say(&json!({ "type": "pong" })).await;
         socket.subscribe("q", "query($id: ID!) { user(id: $id) { name } }", json!({ "id": "bob" })).await;
         assert_eq!(socket.hear().await, Ok(json!({ "id": "q", "type": "next", "payload": { "data": { "user": { "name": "bob" } } } })));

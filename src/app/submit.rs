@@ -1,6 +1,10 @@
 //! Commands: load the state, decide, append, and answer once the views show it. A conflict with
 //! another command is decided again and never seen outside.
 
+use std::collections::HashSet;
+
+use tracing::{Instrument as _, debug_span};
+
 use super::access::{Administrator, Viewer};
 use super::{App, AppError, Fault, final_append_error};
 use crate::domain::community::{self, Community};
@@ -107,7 +111,7 @@ impl App {
             let send = ConversationCommand::Send { id: message.id, text: message.text.clone(), contactable };
             let events = self.decided(conversation::decide(&side, viewer.id(), contact, send)).await?;
             let append = self.append(viewer, command, Stream::Conversation(conversation), standing.version, events, Some(message.id));
-            match self.0.log.append(append).await {
+            match self.0.log.append(append).instrument(debug_span!("append")).await {
                 Ok(recorded) => {
                     self.remember(viewer.id(), contact, conversation, standing, &recorded);
                     return recorded.into_iter().next().ok_or_else(|| Fault::Unexpected.into());
@@ -122,10 +126,15 @@ impl App {
 
     /// Waits for the views to show a sent message, and gives its row.
     async fn shown(&self, viewer: &Viewer, recorded: RecordedEvent) -> Result<MessageRow, AppError> {
-        self.0.progress.reached(recorded.position).await?;
+        self.shown_up_to(recorded.position).await?;
         let row = Messages::touched(&recorded).first().and_then(|key| Messages::evolve(key, None, &recorded));
         debug_assert!(row.as_ref().is_none_or(|row| row.sender == *viewer.id()));
         row.ok_or_else(|| Fault::Unexpected.into())
+    }
+
+    /// Waits until the views show an event, so that whatever the client asks next shows it too.
+    async fn shown_up_to(&self, position: Position) -> Result<(), AppError> {
+        Ok(self.0.progress.reached(position).instrument(debug_span!("project")).await?)
     }
 
     /// Opens the conversation (D2).
@@ -253,7 +262,8 @@ impl App {
                 Ok((id, Profile { name: Name::parse(&user.name)?, picture }))
             })
             .collect::<Result<Vec<_>, Refusal>>()?;
-        let ids = newcomers.iter().map(|(id, _)| id.clone()).collect();
+        let mut once = HashSet::new();
+        let ids = newcomers.iter().map(|(id, _)| id.clone()).filter(|id| once.insert(id.clone())).collect();
         self.register(administrator.viewer(), newcomers).await?;
         Ok(ids)
     }
@@ -310,11 +320,11 @@ impl App {
                 return Ok(done);
             }
             let append = self.append(viewer, id, Stream::Conversation(conversation), standing.version, events, None);
-            match self.0.log.append(append).await {
+            match self.0.log.append(append).instrument(debug_span!("append")).await {
                 Ok(recorded) => {
                     self.remember(viewer.id(), contact, conversation, standing, &recorded);
                     drop(turn);
-                    self.0.progress.reached(last_position(&recorded)).await?;
+                    self.shown_up_to(last_position(&recorded)).await?;
                     return Ok(done);
                 }
                 Err(AppendError::Conflict { .. }) => self.forget(conversation).await?,
@@ -345,9 +355,9 @@ impl App {
         if events.is_empty() {
             return Ok(true);
         }
-        match self.0.log.append(self.append(viewer, command, stream, version, events, None)).await {
+        match self.0.log.append(self.append(viewer, command, stream, version, events, None)).instrument(debug_span!("append")).await {
             Ok(recorded) => {
-                self.0.progress.reached(last_position(&recorded)).await?;
+                self.shown_up_to(last_position(&recorded)).await?;
                 Ok(true)
             }
             Err(AppendError::Conflict { .. }) => Ok(false),
@@ -383,7 +393,7 @@ impl App {
 /// Lets a command end even when nobody waits for its answer any more: a client that goes away between an
 /// append and its outcome must not leave the state in memory behind the log.
 async fn to_its_end<T: Send + 'static>(command: impl Future<Output = Result<T, AppError>> + Send + 'static) -> Result<T, AppError> {
-    tokio::spawn(command).await.unwrap_or_else(|ended| match ended.try_into_panic() {
+    tokio::spawn(command.in_current_span()).await.unwrap_or_else(|ended| match ended.try_into_panic() {
         Ok(panic) => std::panic::resume_unwind(panic),
         Err(_) => Err(Fault::Stalled.into()),
     })

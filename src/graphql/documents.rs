@@ -19,17 +19,21 @@ use super::limits::{Limits, MAX_DOCUMENT_BYTES, check_document};
 use super::{Schema, build};
 use crate::metrics::METRICS;
 
-/// What kept documents may take, in bytes of their text.
-const KEPT_BYTES: u64 = 4 << 20;
+/// What kept documents may take in memory, about.
+const KEPT_BYTES: u64 = 16 << 20;
+/// What a parsed document takes, about: for each byte of its text, and for each field.
+const BYTES_OF_A_BYTE: usize = 16;
+const BYTES_OF_A_FIELD: usize = 256;
 /// Documents that the cache is laid out for.
-const KEPT: usize = 10_000;
+const KEPT: usize = 1_000;
 
 type Hash = [u8; 32];
 
 /// A valid document.
 pub(super) struct Document {
     pub ast: ExecutableDocument,
-    bytes: u64,
+    /// What it takes in memory, about.
+    bytes: usize,
 }
 
 impl Document {
@@ -87,7 +91,7 @@ struct Bytes;
 
 impl Weighter<Hash, Arc<Document>> for Bytes {
     fn weight(&self, _: &Hash, document: &Arc<Document>) -> u64 {
-        document.bytes
+        document.bytes as u64
     }
 }
 
@@ -145,11 +149,14 @@ impl Documents {
         }
         METRICS.documents_parsed.inc();
         let ast = parse_query(escapes::for_parser(text)).map_err(|error| Box::new(syntax_response(error)))?;
-        check_document(&self.limits, &ast).map_err(|(code, message)| Box::new(code.response(&message)))?;
+        let fields = check_document(&self.limits, &ast).map_err(|(code, message)| Box::new(code.response(&message)))?;
         let mut request = Request::new("");
         request.set_parsed_query(ast.clone());
         let errors = self.validator.execute(request).await.errors;
-        if errors.is_empty() { Ok(Document { ast, bytes: text.len() as u64 }) } else { Err(Box::new(Response::refused(errors, Code::ValidationFailed))) }
+        if !errors.is_empty() {
+            return Err(Box::new(Response::refused(errors, Code::ValidationFailed)));
+        }
+        Ok(Document { ast, bytes: text.len() * BYTES_OF_A_BYTE + fields * BYTES_OF_A_FIELD })
     }
 }
 

@@ -163,9 +163,9 @@ impl UserError {
         Self { code: refusal.into(), message: language.refusal(refusal), field: invalid_field(refusal).map(of_input) }
     }
 
-    /// Says which input it is about, unless that is known from what is wrong.
+    /// Says which input it is about.
     pub(super) fn about(mut self, field: impl Fn(UserErrorCode) -> &'static str) -> Self {
-        self.field = self.field.or_else(|| Some(of_input(field(self.code))));
+        self.field = Some(of_input(field(self.code)));
         self
     }
 }
@@ -182,8 +182,9 @@ fn invalid_field(refusal: Refusal) -> Option<&'static str> {
         InvalidInput::Title => Some("title"),
         InvalidInput::ListTemplate => Some("listTemplate"),
         InvalidInput::DetailTemplate => Some("detailTemplate"),
-        // Of the viewer's own profile, or of one of many.
-        InvalidInput::UserId | InvalidInput::Name | InvalidInput::Picture => None,
+        InvalidInput::Name => Some("name"),
+        InvalidInput::Picture => Some("avatarUrl"),
+        InvalidInput::UserId => Some("users"),
     }
 }
 

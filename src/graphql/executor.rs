@@ -8,9 +8,10 @@ use std::time::Duration;
 use async_graphql::parser::parse_schema;
 use async_graphql::parser::types::OperationType;
 use async_graphql::{Request, ValidationMode, Variables};
-use futures_util::future::Either;
-use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
+use futures_util::stream::BoxStream;
+use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::time::timeout;
+use tracing::Instrument as _;
 
 use super::definitions::Definitions;
 use super::documents::{DocumentReference, Documents, InvalidTrusted, TrustedDocuments};
@@ -94,7 +95,7 @@ impl Executor {
     /// # Errors
     /// The response to give where nothing is to be executed.
     pub async fn prepare(&self, call: Call) -> Result<Operation, Box<Response>> {
-        let document = self.documents.find(&call.document).await?;
+        let document = self.documents.find(&call.document).instrument(tracing::debug_span!("parse")).await?;
         let operation = document.operation(call.operation_name.as_deref())?;
         let refused = |code: Code, message: &str| Box::new(code.response(message));
         let variables = variables::coerce(&self.definitions, &operation.node, call.variables).map_err(|message| refused(Code::BadUserInput, &message))?;
@@ -119,8 +120,9 @@ impl Executor {
             METRICS.count_commands("sendMessage", RATE_LIMITED, operation.sends);
             return Response::refused(vec![without_place(error)], Code::RateLimited);
         }
-        let Operation { request, shape, .. } = operation;
-        let executing = AssertUnwindSafe(self.schema.execute(request.data(Arc::clone(&session)))).catch_unwind();
+        let Operation { kind, request, shape, .. } = operation;
+        let span = tracing::debug_span!("execute", graphql.operation.type = %kind);
+        let executing = AssertUnwindSafe(self.schema.execute(request.data(Arc::clone(&session)))).catch_unwind().instrument(span);
         let executed = match self.time {
             Some(time) => timeout(time, executing).await,
             None => Ok(executing.await),
@@ -136,14 +138,14 @@ impl Executor {
     }
 
     /// Executes any operation as a stream of responses: one, but for a subscription. Ends after a panic.
-    pub fn stream(self: &Arc<Self>, operation: Operation, session: Arc<Session>) -> impl Stream<Item = Response> + Send + use<> {
+    pub fn stream(self: &Arc<Self>, operation: Operation, session: Arc<Session>) -> BoxStream<'static, Response> {
         if operation.kind != OperationType::Subscription {
             let executor = Arc::clone(self);
-            return Either::Left(stream::once(async move { executor.execute(operation, session).await }));
+            return stream::once(async move { executor.execute(operation, session).await }).boxed();
         }
         let Operation { request, shape, .. } = operation;
         let responses = AssertUnwindSafe(self.schema.execute_stream(request.data(Arc::clone(&session)))).catch_unwind();
-        Either::Right(responses.map(move |response| response.map_or_else(|_| panicked(&session), |executed| Response::executed(&shape, executed))))
+        responses.map(move |response| response.map_or_else(|_| panicked(&session), |executed| Response::executed(&shape, executed))).boxed()
     }
 }
 

@@ -46,11 +46,11 @@ fn too_complex(what: impl Into<String>) -> Excess {
     (Code::QueryTooComplex, what.into())
 }
 
-/// Looks at a document before it is validated.
+/// Looks at a document before it is validated. Returns how many fields and fragments it selects.
 ///
 /// # Errors
 /// `QUERY_TOO_COMPLEX`, or `GRAPHQL_VALIDATION_FAILED` for a fragment inside itself.
-pub(super) fn check_document(limits: &Limits, document: &ExecutableDocument) -> Result<(), Excess> {
+pub(super) fn check_document(limits: &Limits, document: &ExecutableDocument) -> Result<usize, Excess> {
     let mut counter = Counter { fragments: &document.fragments, counted: HashMap::new() };
     let mut count = Count::default();
     for (_, operation) in document.operations.iter() {
@@ -76,7 +76,7 @@ pub(super) fn check_document(limits: &Limits, document: &ExecutableDocument) -> 
     if document.operations.iter().any(|(_, operation)| operation.node.ty == OperationType::Subscription && is_wide(&operation.node.selection_set.node)) {
         return Err((Code::ValidationFailed, "a subscription selects one field".to_owned()));
     }
-    Ok(())
+    Ok(count.selections)
 }
 
 /// Looks at what a valid operation would cost.
@@ -172,7 +172,7 @@ mod tests {
     use super::*;
 
     fn checked(document: &str) -> Result<(), Code> {
-        check_document(&Limits::default(), &parse_query(document).expect("a document")).map_err(|(code, _)| code)
+        check_document(&Limits::default(), &parse_query(document).expect("a document")).map(drop).map_err(|(code, _)| code)
     }
 
     #[test]

@@ -11,13 +11,14 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response as HttpResponse};
 use tokio::time::timeout;
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::answer::Answer;
 use super::negotiation::{self, Accepted, MediaType};
 use super::parameters::{self, Asked};
 use super::sign_in::sign_in;
-use super::{BODY_PATIENCE, Service, graphql_sse, graphql_ws, request_id};
+use super::{BODY_PATIENCE, Service, graphql_sse, graphql_ws, request_id, trace};
 use crate::app::access::{Identity, Viewer};
 use crate::graphql::{Call, Code, Language, Operation, Response, Session};
 use crate::metrics::METRICS;
@@ -35,7 +36,10 @@ pub(super) async fn graphql(State(service): State<Service>, request: axum::extra
     }
     let id = request_id(&parts.headers, &service.0.app);
     match Exchange::begin(&service, &parts, id) {
-        Ok(exchange) => exchange.serve(&parts, body).await.unwrap_or_else(|answer| answer.into_response(id)),
+        Ok(exchange) => {
+            let served = exchange.serve(&parts, body).instrument(trace::of_request(&parts.headers, "http", id)).await;
+            served.unwrap_or_else(|answer| answer.into_response(id))
+        }
         Err(answer) => answer.into_response(id),
     }
 }

@@ -36,7 +36,7 @@ pub(super) fn open(service: &Service, operation: Operation, session: Arc<Session
         language: session.language(),
         expires: Instant::now() + expires.map_or(FAR, |expires| time_until(expires, service.0.app.now())),
         stopping: service.0.stopping.clone(),
-        responses: service.0.executor.stream(operation, session).boxed(),
+        responses: service.0.executor.stream(operation, session),
         is_over: false,
         _place: place,
         _held_open: service.0.open.upgrade(),

@@ -18,11 +18,12 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::error::{Error as SocketError, ProtocolError};
+use tracing::Instrument as _;
 
 use super::parameters::Parameters;
 use super::quotas::Place;
 use super::sign_in::{SignInRefusal, sign_in_as};
-use super::{FAR, Service, time_until};
+use super::{FAR, Service, time_until, trace};
 use crate::app::access::Viewer;
 use crate::graphql::{Call, Code, Language, Operation, Response, Session};
 use crate::metrics::{Held, METRICS};
@@ -103,7 +104,6 @@ enum FromClient {
     },
     Ping {
         #[serde(default)]
-        #[expect(dead_code, reason = "an object when given, and not looked at")]
         payload: Option<serde_json::Map<String, serde_json::Value>>,
     },
     Pong {
@@ -124,10 +124,22 @@ enum FromClient {
 #[serde(tag = "type", rename_all = "snake_case")]
 enum ToClient<'a> {
     ConnectionAck,
-    Pong,
-    Next { id: &'a str, payload: &'a Response },
-    Error { id: &'a str, payload: &'a [ServerError] },
-    Complete { id: &'a str },
+    Pong {
+        /// What came with the ping.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        payload: Option<serde_json::Map<String, serde_json::Value>>,
+    },
+    Next {
+        id: &'a str,
+        payload: &'a Response,
+    },
+    Error {
+        id: &'a str,
+        payload: &'a [ServerError],
+    },
+    Complete {
+        id: &'a str,
+    },
 }
 
 impl ToClient<'_> {
@@ -264,8 +276,9 @@ impl Connection {
     async fn receive(&mut self, text: &str) -> Result<(), Option<Close>> {
         match serde_json::from_str(text) {
             Ok(FromClient::ConnectionInit { payload }) => self.initialise(payload.unwrap_or_default()).await,
-            Ok(FromClient::Ping { .. }) => self.send(ToClient::Pong.message()).await,
+            Ok(FromClient::Ping { payload }) => self.send(ToClient::Pong { payload }.message()).await,
             Ok(FromClient::Pong { .. }) => Ok(()),
+            Ok(FromClient::Subscribe { id, .. }) if id.is_empty() => Err(Some(Close::BadRequest("An operation needs an id"))),
             Ok(FromClient::Subscribe { id, payload }) => self.subscribe(id.into(), payload).await,
             Ok(FromClient::Complete { id }) => {
                 if let Some((_, operation)) = self.operations.remove(id.as_str()) {
@@ -308,11 +321,12 @@ impl Connection {
             let refused = Code::RateLimited.response("too many operations at once on this socket");
             return self.send(ToClient::Error { id: &id, payload: refused.errors() }.message()).await;
         }
-        let viewer = viewer.in_request(self.service.0.app.new_id());
+        let request = self.service.0.app.new_id();
+        let viewer = viewer.in_request(request);
         self.started += 1;
         let channel = Channel { id: Arc::clone(&id), serial: self.started, outgoing: self.outgoing.clone() };
         let session = Session::new(self.service.0.app.clone(), viewer, self.language, Arc::clone(&self.service.0.default_avatar));
-        let operation = tokio::spawn(operate(self.service.clone(), session, call, channel));
+        let operation = tokio::spawn(operate(self.service.clone(), session, call, channel).instrument(trace::of_operation(request)));
         self.operations.insert(id, (self.started, operation));
         Ok(())
     }
@@ -345,13 +359,13 @@ async fn operate(service: Service, session: Arc<Session>, call: Call, channel: C
         let operation = service.0.executor.prepare(call).await?;
         Ok::<_, Box<Response>>((place_of(&service, &session, &operation)?, operation))
     };
-    let (_place, operation) = match prepared.await {
+    // In a box of its own: most operations are subscriptions, which wait for long and need it no more.
+    let (_place, operation) = match Box::pin(prepared).await {
         Ok(prepared) => prepared,
         Err(refused) => return channel.error(&refused).await,
     };
     METRICS.count_operation("websocket");
-    let responses = service.0.executor.stream(operation, session);
-    pin_mut!(responses);
+    let mut responses = service.0.executor.stream(operation, session);
     while let Some(response) = responses.next().await {
         if response.is_refusal() {
             return channel.error(&response).await;

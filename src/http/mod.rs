@@ -12,6 +12,7 @@ mod pages;
 mod parameters;
 mod quotas;
 mod sign_in;
+mod trace;
 
 use std::sync::Arc;
 use std::time::Duration;

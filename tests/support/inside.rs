@@ -25,6 +25,10 @@ pub struct Inside {
 
 impl Inside {
     pub async fn start() -> Self {
+        Self::start_with(Options::default()).await
+    }
+
+    pub async fn start_with(options: Options) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let log = EventLog::open(&folder.path().join("events.db"), Arc::new(now)).expect("a log");
         let store = ReadStore::open(&folder.path().join("views.db"), log.id()).expect("views");
@@ -34,7 +38,7 @@ impl Inside {
         let settings = Settings { send_rate: 0, ..Settings::default() };
         let app = App::new(log, store, progress, sources, settings);
         let projecting = tokio::spawn(projector::run(app.clone(), checkpoint, reporter));
-        let executor = Arc::new(Executor::new(Options::default()).await.expect("an executor"));
+        let executor = Arc::new(Executor::new(options).await.expect("an executor"));
         Self { app, executor, projecting, folder }
     }
 
@@ -50,6 +54,25 @@ impl Inside {
         let response = self.executor.execute(operation, self.session(viewer)).await;
         assert!(response.errors().is_empty(), "{query}: {:?}", response.errors());
         serde_json::to_value(response).expect("JSON")["data"].take()
+    }
+
+    /// Whatever an operation is answered.
+    pub async fn respond(&self, viewer: &Viewer, query: &str) -> Value {
+        let operation = self.prepare(query, json!({})).await;
+        serde_json::to_value(self.executor.execute(operation, self.session(viewer)).await).expect("JSON")
+    }
+
+    /// From now on nothing that happens is shown, as long as what is returned is held.
+    pub async fn stall(&mut self) -> projector::Reporter {
+        self.projecting.abort();
+        while !self.projecting.is_finished() {
+            tokio::task::yield_now().await;
+        }
+        let checkpoint = self.app.store().checkpoint().await.expect("a checkpoint");
+        let (reporter, progress) = projector::progress(checkpoint);
+        let sources = Sources { clock: Arc::new(now), uuid: Arc::new(new_id) };
+        self.app = App::new(self.app.log().clone(), self.app.store().clone(), progress, sources, Settings::default());
+        reporter
     }
 
     async fn prepare(&self, query: &str, variables: Value) -> Operation {

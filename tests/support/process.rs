@@ -112,6 +112,13 @@ impl Server {
         String::from_utf8(output.stdout).expect("UTF-8").lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
     }
 
+    /// One measure, by its name and labels as they are written; 0 where nothing was measured.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = reqwest::get(format!("{}/metrics", self.url)).await.expect("an answer").text().await.expect("measures");
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
     /// What the service told its operator so far.
     #[must_use]
     pub fn log(&self) -> String {

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
 use super::{Person, Server};
@@ -17,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Everything that tests look at in an inbox event.
 pub const INBOX: &str = "__typename
-    ... on MessageAdded { cursor message { id text mine sender { id } } conversation { contact { id } unreadCount lastMessage { id } } }
+    ... on MessageAdded { cursor message { id text sentAt mine sender { id } } conversation { contact { id } blocked unreadCount lastMessage { id } } }
     ... on ConversationChanged { cursor conversation { contact { id } blocked unreadCount messages(last: 100) { edges { node { id text } } } } }
     ... on ConversationRemoved { cursor contact { id } conversationId }
     ... on ContactChanged { cursor contact { id name contactable canMessage blocked } }
@@ -36,20 +37,32 @@ pub struct Closed(pub u16);
 impl Socket {
     /// A socket that has said nothing yet.
     pub async fn open(server: &Server, protocol: Option<&str>) -> Self {
-        let mut request = format!("{}/graphql", server.url.replace("http", "ws")).into_client_request().expect("an address");
+        let mut headers = HeaderMap::new();
         if let Some(protocol) = protocol {
-            request.headers_mut().insert("sec-websocket-protocol", protocol.parse().expect("a protocol"));
+            headers.insert("sec-websocket-protocol", protocol.parse().expect("a protocol"));
         }
-        let (stream, _) = tokio_tungstenite::connect_async(request).await.expect("a socket");
-        Self { stream }
+        Self::try_open(&server.url, headers).await.expect("a socket")
+    }
+
+    async fn try_open(url: &str, headers: HeaderMap) -> Option<Self> {
+        let mut request = format!("{}/graphql", url.replace("http", "ws")).into_client_request().expect("an address");
+        request.headers_mut().extend(headers);
+        let (stream, _) = tokio_tungstenite::connect_async(request).await.ok()?;
+        Some(Self { stream })
     }
 
     /// A socket of somebody who is signed in.
     pub async fn signed_in(server: &Server, person: &Person) -> Self {
-        let mut socket = Self::open(server, Some("graphql-transport-ws")).await;
+        assert_eq!(server.url, person.url);
+        Self::try_sign_in(person, HeaderMap::new()).await.expect("a socket")
+    }
+
+    /// The same, or none where the service is away.
+    pub async fn try_sign_in(person: &Person, mut headers: HeaderMap) -> Option<Self> {
+        headers.insert("sec-websocket-protocol", HeaderValue::from_static("graphql-transport-ws"));
+        let mut socket = Self::try_open(&person.url, headers).await?;
         socket.say(&json!({ "type": "connection_init", "payload": { "authorization": format!("Bearer {}", person.token) } })).await;
-        assert_eq!(socket.hear().await.expect("an answer")["type"], "connection_ack");
-        socket
+        (socket.hear().await.ok()?["type"] == "connection_ack").then_some(socket)
     }
 
     /// The inbox of somebody, caught up.
@@ -98,10 +111,15 @@ impl Socket {
 
     /// The next event of the inbox.
     pub async fn event(&mut self) -> Value {
-        let mut message = self.hear().await.expect("an event");
+        self.try_event().await.expect("an event")
+    }
+
+    /// The same, or how the socket ended.
+    pub async fn try_event(&mut self) -> Result<Value, Closed> {
+        let mut message = self.hear().await?;
         assert_eq!(message["type"], "next", "{message}");
         assert!(message["payload"].get("errors").is_none(), "{message}");
-        message["payload"]["data"]["inbox"].take()
+        Ok(message["payload"]["data"]["inbox"].take())
     }
 
     /// Waits for the socket to be closed.
