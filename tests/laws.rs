@@ -211,7 +211,7 @@ fn s4_the_blocked_sender_observes_what_they_would_without_the_block() {
         runtime.block_on(async {
             let (with, without) = (World::new().await, World::new().await);
             let model = Model::new(&names());
-            let mut inboxes = [Box::pin(with.inside.inbox(&with.people[ALICE]).await), Box::pin(without.inside.inbox(&without.people[ALICE]).await)];
+            let mut inboxes = [Box::pin(with.inside.inbox(&with.people[ALICE])), Box::pin(without.inside.inbox(&without.people[ALICE]))];
             for inbox in &mut inboxes {
                 prop_assert_eq!(&inbox.next().await.expect("an event")["__typename"], "CaughtUp");
             }

@@ -205,6 +205,23 @@ async fn who_comes_back_is_told_what_was_missed_and_nothing_twice() {
 }
 
 #[tokio::test]
+async fn a_conversation_that_went_and_came_back_meanwhile_is_told_as_gone_first() {
+    let server = Server::start();
+    let [alice, bob] = pair(&server).await;
+    alice.sent(&bob, "un").await;
+    let cursor = Socket::inbox_cursor(&server, &bob).await;
+    alice.sent(&bob, "deux").await;
+    bob.delete(&alice).await;
+    alice.sent(&bob, "trois").await;
+    let mut back = Socket::signed_in(&server, &bob).await;
+    back.subscribe_inbox(Some(&cursor)).await;
+    // Whoever keeps the old history throws it away, and asks for all of it when it comes back.
+    for event in ["MessageAdded deux", "ConversationRemoved alice", "MessageAdded trois", "CaughtUp null"] {
+        assert_eq!(brief(&back.event().await), event);
+    }
+}
+
+#[tokio::test]
 async fn b6_cursors_do_not_tell_whether_anything_happened() {
     let server = Server::start();
     let [alice, bob] = pair(&server).await;

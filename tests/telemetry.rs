@@ -85,7 +85,7 @@ async fn traces_reach_a_collector_and_go_on_with_their_callers() {
     let (head, body) = collected.await.expect("spans");
     assert!(head.starts_with("post /v1/traces "), "{head}");
     let holds = |part: &[u8]| body.windows(part.len()).any(|window| window == part);
-    for name in ["entrenous", "request", "parse", "execute", "append", "project"] {
+    for name in ["entrenous", "request", "prepare", "execute", "append", "project"] {
         assert!(holds(name.as_bytes()), "{name}");
     }
     let id: Vec<u8> = (0..16).map(|n| u8::from_str_radix(&trace[2 * n..2 * n + 2], 16).expect("hexadecimal")).collect();

@@ -27,7 +27,7 @@ pub(super) fn run(serve: Serve) -> anyhow::Result<()> {
 
 async fn start(serve: Serve) -> anyhow::Result<()> {
     let (verifier, development) = authentication(&serve)?;
-    let executor = Executor::new(serve.edge.executor_options()?).await?;
+    let executor = Executor::new(serve.edge.executor_options()?)?;
     let data = &serve.data.data;
     keys::make_data_folder(data)?;
     let (log_path, views_path) = (serve.data.log_path(), serve.views_path());

@@ -5,23 +5,24 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::parser::parse_schema;
-use async_graphql::parser::types::OperationType;
-use async_graphql::{Request, ValidationMode, Variables};
+use apollo_compiler::ast::OperationType;
+use apollo_compiler::request::coerce_variable_values;
+use apollo_compiler::response::JsonMap;
+use async_graphql::{Request, ValidationMode};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
-use super::definitions::Definitions;
+use super::contract::Contract;
 use super::documents::{DocumentReference, Documents, InvalidTrusted, TrustedDocuments};
 use super::errors::{Code, TopLevel as _, broken, without_place};
 use super::limits::{Limits, check_size};
-use super::plan::plan;
+use super::plan::{NoCondition, plan};
 use super::response::Response;
 use super::session::Session;
 use super::shape::Shape;
-use super::{Schema, build, sdl, variables};
+use super::{Schema, build, sdl};
 use crate::metrics::{METRICS, RATE_LIMITED};
 
 /// What an operator can set.
@@ -38,7 +39,7 @@ pub struct Options {
 pub struct Call {
     pub document: DocumentReference,
     pub operation_name: Option<String>,
-    pub variables: Variables,
+    pub variables: JsonMap,
 }
 
 /// An operation that may be executed.
@@ -66,7 +67,7 @@ impl Operation {
 /// Executes operations. Every error of its responses has a code.
 pub struct Executor {
     schema: Schema,
-    definitions: Definitions,
+    contract: Arc<Contract>,
     documents: Documents,
     limits: Limits,
     time: Option<Duration>,
@@ -75,16 +76,14 @@ pub struct Executor {
 impl Executor {
     /// # Errors
     /// When a trusted document is not valid.
-    ///
-    /// # Panics
-    /// Never: the schema's own SDL is GraphQL.
-    pub async fn new(options: Options) -> Result<Self, InvalidTrusted> {
+    pub fn new(options: Options) -> Result<Self, InvalidTrusted> {
         let Options { limits, trusted, time } = options;
+        let contract = Arc::new(Contract::of(&sdl()));
         Ok(Self {
             // What it is given is valid already.
             schema: build().validation_mode(ValidationMode::Fast).finish(),
-            definitions: Definitions::of(parse_schema(sdl()).expect("the schema's own SDL is GraphQL")),
-            documents: Documents::new(limits, trusted).await?,
+            documents: Documents::new(Arc::clone(&contract), limits, trusted)?,
+            contract,
             limits,
             time: (!time.is_zero()).then_some(time),
         })
@@ -94,16 +93,19 @@ impl Executor {
     ///
     /// # Errors
     /// The response to give where nothing is to be executed.
-    pub async fn prepare(&self, call: Call) -> Result<Operation, Box<Response>> {
-        let document = self.documents.find(&call.document).instrument(tracing::debug_span!("parse")).await?;
+    pub fn prepare(&self, call: &Call) -> Result<Operation, Box<Response>> {
+        let _span = tracing::debug_span!("prepare").entered();
+        let document = self.documents.find(&call.document)?;
         let operation = document.operation(call.operation_name.as_deref())?;
         let refused = |code: Code, message: &str| Box::new(code.response(message));
-        let variables = variables::coerce(&self.definitions, &operation.node, call.variables).map_err(|message| refused(Code::BadUserInput, &message))?;
-        let plan = plan(&self.definitions, operation, &document.ast.fragments, &variables);
+        let variables = coerce_variable_values(&self.contract.schema, operation, &call.variables)
+            .map_err(|error| refused(Code::BadUserInput, &error.message().to_string()))?;
+        let plan = plan(&self.contract, &document.executable, operation, &variables)
+            .map_err(|NoCondition| refused(Code::BadUserInput, "the condition of a `@skip` or `@include` is null"))?;
         check_size(&self.limits, plan.size).map_err(|(code, message)| refused(code, &message))?;
-        let mut request = Request::new("").variables(variables);
+        let mut request = Request::new("");
         request.set_parsed_query(plan.document);
-        Ok(Operation { kind: operation.node.ty, request, shape: Arc::new(plan.shape), cost: plan.size.cost, sends: plan.size.sends })
+        Ok(Operation { kind: operation.operation_type, request, shape: Arc::new(plan.shape), cost: plan.size.cost, sends: plan.size.sends })
     }
 
     /// What an operation may cost, and those of a batch together.

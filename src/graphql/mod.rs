@@ -5,17 +5,16 @@
 //! | --- | --- |
 //! | the contract | [`query`], [`mutation`], [`subscription`], [`types`], [`connection`], [`cursors`] |
 //! | from a request to its response | [`executor`] |
-//! | documents, parsed, validated and kept | [`documents`], [`escapes`] |
-//! | one request's operation, what it costs and may cost | [`plan`], [`variables`], [`limits`], [`definitions`] |
+//! | documents, parsed, validated and kept | [`contract`], [`documents`] |
+//! | one request's operation, what it costs and may cost | [`plan`], [`limits`] |
 //! | its answer | [`response`], [`shape`], [`errors`], [`messages`] |
 //! | what its resolvers share | [`session`], [`loader`] |
 
 mod connection;
+mod contract;
 mod cursors;
-mod definitions;
 mod documents;
 mod errors;
-mod escapes;
 mod executor;
 mod limits;
 mod loader;
@@ -28,10 +27,11 @@ mod session;
 mod shape;
 mod subscription;
 mod types;
-mod variables;
 
 use async_graphql::{SDLExportOptions, SchemaBuilder};
 
+pub use apollo_compiler::ast::OperationType;
+pub use apollo_compiler::response::{JsonMap, JsonValue};
 pub use documents::{DocumentReference, InvalidTrusted, TrustedDocuments};
 pub use errors::Code;
 pub use executor::{Call, Executor, Operation, Options};

@@ -1,20 +1,22 @@
-//! What one request asks of the executor: its operation with every fragment spread and every field
-//! collected as the specification says (§6.3.2), the shape of its answer, and what it costs.
+//! What one request asks of the executor: its operation with every fragment spread, every condition
+//! decided, every variable in its place and every field collected as the specification says (§6.3.2), the
+//! shape of its answer, and what it costs.
 //!
 //! The executor resolves a field as often as it is written; collected, a mutation that is written twice
-//! under one key is done once.
+//! under one key is done once. It takes an absent variable for null; in its place there is nothing.
 
 use std::collections::{HashMap, HashSet};
 
+use apollo_compiler::Node;
+use apollo_compiler::ast::{self, DirectiveList, OperationType};
+use apollo_compiler::executable::{ExecutableDocument, Field, Operation, Selection, SelectionSet};
+use apollo_compiler::response::{JsonMap, JsonValue};
 use async_graphql::indexmap::IndexMap;
-use async_graphql::parser::types::{
-    Directive, DocumentOperations, ExecutableDocument, Field, FragmentDefinition, InlineFragment, OperationDefinition, OperationType, Selection, SelectionSet,
-    TypeCondition,
-};
-use async_graphql::{Name, Positioned, Value, Variables};
+use async_graphql::parser::types as asked;
+use async_graphql::{Name, Pos, Positioned, Value};
 
 use super::connection::page_rows;
-use super::definitions::{Definition, Definitions, innermost, root};
+use super::contract::{Contract, place};
 use super::shape::{Entry, Inside, Shape, TYPE_NAME};
 
 /// The cost of introspection: its answer is long, and the same for everybody.
@@ -24,7 +26,7 @@ const TYPE_LISTS: [&str; 4] = ["fields", "inputFields", "interfaces", "possibleT
 
 /// An operation, ready for the executor.
 pub(super) struct Plan {
-    pub document: ExecutableDocument,
+    pub document: asked::ExecutableDocument,
     pub shape: Shape,
     pub size: Size,
 }
@@ -43,162 +45,183 @@ pub(super) struct Size {
     pub introspects: bool,
 }
 
-/// Plans an operation of a valid document.
-pub(super) fn plan(
-    definitions: &Definitions,
-    operation: &Positioned<OperationDefinition>,
-    fragments: &HashMap<Name, Positioned<FragmentDefinition>>,
-    variables: &Variables,
-) -> Plan {
-    let kind = operation.node.ty;
-    let planner = Planner { definitions, fragments, variables };
-    let mut collected = planner.object(root(kind), &[&operation.node.selection_set.node]);
+/// A condition of `@skip` or `@include` that is null: neither yes nor no (§3.13).
+#[derive(Debug)]
+pub(super) struct NoCondition;
+
+/// Plans an operation of a valid document, with its coerced variables.
+///
+/// # Errors
+/// When a condition is null.
+pub(super) fn plan(contract: &Contract, document: &ExecutableDocument, operation: &Operation, variables: &JsonMap) -> Result<Plan, NoCondition> {
+    let planner = Planner { contract, document, variables };
+    let mut collected = planner.object(&operation.selection_set.ty, &[&operation.selection_set])?;
     // Else an object of which nothing is left could not be told from null. A subscription's is never empty.
-    if kind != OperationType::Subscription {
-        collected.selections.push(type_name(operation));
+    if operation.operation_type != OperationType::Subscription {
+        collected.selections.push(type_name(Pos::default()));
     }
-    let set = SelectionSet { items: collected.selections };
-    let node = OperationDefinition {
-        ty: kind,
-        variable_definitions: operation.node.variable_definitions.clone(),
+    let asked_for = asked::OperationDefinition {
+        ty: match operation.operation_type {
+            OperationType::Query => asked::OperationType::Query,
+            OperationType::Mutation => asked::OperationType::Mutation,
+            OperationType::Subscription => asked::OperationType::Subscription,
+        },
+        variable_definitions: vec![],
         directives: vec![],
-        selection_set: Positioned::new(set, operation.node.selection_set.pos),
+        selection_set: somewhere(asked::SelectionSet { items: collected.selections }),
     };
-    let operation = DocumentOperations::Single(Positioned::new(node, operation.pos));
-    Plan { document: ExecutableDocument { operations: operation, fragments: HashMap::new() }, shape: Shape(collected.entries), size: collected.size }
+    let operations = asked::DocumentOperations::Single(somewhere(asked_for));
+    let document = asked::ExecutableDocument { operations, fragments: HashMap::new() };
+    Ok(Plan { document, shape: Shape(collected.entries), size: collected.size })
 }
 
 struct Planner<'a> {
-    definitions: &'a Definitions,
-    fragments: &'a HashMap<Name, Positioned<FragmentDefinition>>,
-    variables: &'a Variables,
+    contract: &'a Contract,
+    document: &'a ExecutableDocument,
+    variables: &'a JsonMap,
 }
 
 /// What is asked of an object.
 #[derive(Default)]
 struct Collected {
-    selections: Vec<Positioned<Selection>>,
+    selections: Vec<Positioned<asked::Selection>>,
     entries: Vec<Entry>,
     size: Size,
 }
 
-type Groups<'a> = IndexMap<&'a Name, Vec<&'a Positioned<Field>>>;
+type Groups<'a> = IndexMap<&'a str, Vec<&'a Node<Field>>>;
 
 impl<'a> Planner<'a> {
     /// What some selection sets together ask of an object of one type.
-    fn object(&self, object: &str, sets: &[&'a SelectionSet]) -> Collected {
+    fn object(&self, object: &str, sets: &[&'a SelectionSet]) -> Result<Collected, NoCondition> {
         let mut groups = Groups::new();
         let mut spread = HashSet::new();
         for set in sets {
-            self.collect(object, set, &mut spread, &mut groups);
+            self.collect(object, set, &mut spread, &mut groups)?;
         }
         let mut collected = Collected::default();
         for (key, fields) in groups {
-            self.field(object, key, &fields, &mut collected);
+            self.field(key, &fields, &mut collected)?;
         }
-        collected
+        Ok(collected)
     }
 
-    fn collect(&self, object: &str, set: &'a SelectionSet, spread: &mut HashSet<&'a str>, groups: &mut Groups<'a>) {
-        let applies = |condition: &TypeCondition| self.definitions.applies(&condition.on.node, object);
-        for selection in set.items.iter().filter(|selection| self.is_included(selection.node.directives())) {
-            match &selection.node {
-                Selection::Field(field) => groups.entry(&field.node.response_key().node).or_default().push(field),
-                Selection::InlineFragment(fragment) => {
-                    if fragment.node.type_condition.as_ref().is_none_or(|condition| applies(&condition.node)) {
-                        self.collect(object, &fragment.node.selection_set.node, spread, groups);
-                    }
+    fn collect(&self, object: &str, set: &'a SelectionSet, spread: &mut HashSet<&'a str>, groups: &mut Groups<'a>) -> Result<(), NoCondition> {
+        for selection in &set.selections {
+            if !self.is_included(selection.directives())? {
+                continue;
+            }
+            let inside = match selection {
+                Selection::Field(field) => {
+                    groups.entry(field.response_key()).or_default().push(field);
+                    continue;
                 }
-                Selection::FragmentSpread(fragment) => {
-                    let name = &fragment.node.fragment_name.node;
-                    if let Some(fragment) = self.fragments.get(name).filter(|fragment| applies(&fragment.node.type_condition.node))
-                        && spread.insert(name)
-                    {
-                        self.collect(object, &fragment.node.selection_set.node, spread, groups);
-                    }
+                Selection::InlineFragment(fragment) => &fragment.selection_set,
+                Selection::FragmentSpread(fragment) if spread.insert(&fragment.fragment_name) => {
+                    let Some(fragment) = fragment.fragment_def(self.document) else { continue };
+                    &fragment.selection_set
                 }
+                Selection::FragmentSpread(_) => continue,
+            };
+            if self.contract.applies(&inside.ty, object) {
+                self.collect(object, inside, spread, groups)?;
             }
         }
+        Ok(())
     }
 
-    fn is_included(&self, directives: &[Positioned<Directive>]) -> bool {
-        directives.iter().all(|directive| {
-            let wanted = match directive.node.name.node.as_str() {
-                "include" => true,
-                "skip" => false,
-                _ => return true,
-            };
-            let condition = directive.node.get_argument("if").map(|value| self.value(&value.node));
-            condition == Some(Value::Boolean(wanted))
+    fn is_included(&self, directives: &DirectiveList) -> Result<bool, NoCondition> {
+        for (name, wanted) in [("skip", false), ("include", true)] {
+            let Some(condition) = directives.get(name).and_then(|directive| directive.specified_argument_by_name("if")) else { continue };
+            match self.value(condition) {
+                Some(Value::Boolean(condition)) if condition == wanted => {}
+                Some(Value::Boolean(_)) => return Ok(false),
+                Some(_) | None => return Err(NoCondition),
+            }
+        }
+        Ok(true)
+    }
+
+    /// A value with its variables put in; none for a variable that has none (§3.10, §6.4.1).
+    fn value(&self, value: &ast::Value) -> Option<Value> {
+        Some(match value {
+            ast::Value::Null => Value::Null,
+            ast::Value::Enum(name) => Value::Enum(Name::new(name)),
+            ast::Value::Variable(name) => json_value(self.variables.get(name.as_str())?),
+            ast::Value::String(text) => Value::String(text.clone()),
+            ast::Value::Float(number) => number.try_to_f64().ok().and_then(serde_json::Number::from_f64).map_or(Value::Null, Value::Number),
+            ast::Value::Int(number) => number.as_str().parse().map_or_else(|_| Value::String(number.as_str().to_owned()), Value::Number),
+            ast::Value::Boolean(truth) => Value::Boolean(*truth),
+            ast::Value::List(items) => Value::List(items.iter().map(|item| self.value(item).unwrap_or(Value::Null)).collect()),
+            ast::Value::Object(fields) => Value::Object(fields.iter().filter_map(|(name, value)| Some((Name::new(name), self.value(value)?))).collect()),
         })
     }
 
-    /// An argument's value, its variables put in.
-    fn value(&self, value: &async_graphql_value::Value) -> Value {
-        value.clone().into_const_with(|name| self.variables.get(&name).cloned().ok_or(())).unwrap_or(Value::Null)
-    }
-
     /// One field of the answer, however often it was written.
-    fn field(&self, object: &str, key: &Name, fields: &[&'a Positioned<Field>], collected: &mut Collected) {
+    fn field(&self, key: &str, fields: &[&'a Node<Field>], collected: &mut Collected) -> Result<(), NoCondition> {
         let first = fields[0];
-        let name = &first.node.name.node;
-        let ty = self.definitions.field(object, name);
-        let sets: Vec<&SelectionSet> = fields.iter().map(|field| &field.node.selection_set.node).collect();
+        let ty = first.ty();
+        let at = place(first.location(), &self.document.sources);
+        let sets: Vec<&SelectionSet> = fields.iter().map(|field| &field.selection_set).collect();
         let (items, inside, within) =
-            if sets.iter().all(|set| set.items.is_empty()) { (vec![], Inside::Leaf, Size::default()) } else { self.inside(first, ty.map(innermost), &sets) };
-        collected.size.add(self.size_of(&first.node, ty.map(innermost), within));
-        collected.entries.push(Entry { key: key.clone(), ty: ty.cloned(), inside });
-        let field = Field {
-            alias: first.node.alias.clone(),
-            name: first.node.name.clone(),
-            arguments: first.node.arguments.clone(),
+            if first.selection_set.is_empty() { (vec![], Inside::Leaf, Size::default()) } else { self.inside(at, ty.inner_named_type(), &sets)? };
+        let given = first.arguments.iter().filter_map(|argument| Some((argument.name.as_str(), self.value(&argument.value)?)));
+        let arguments: Vec<(&str, Value)> = given.collect();
+        collected.size.add(size_of(first, &arguments, within));
+        let key = Name::new(key);
+        collected.entries.push(Entry { key: key.clone(), ty: ty.clone(), inside });
+        let field = asked::Field {
+            alias: first.alias.is_some().then(|| Positioned::new(key, at)),
+            name: Positioned::new(Name::new(&first.name), at),
+            arguments: arguments.into_iter().map(|(name, value)| (Positioned::new(Name::new(name), at), Positioned::new(value.into_value(), at))).collect(),
             directives: vec![],
-            selection_set: Positioned::new(SelectionSet { items }, first.node.selection_set.pos),
+            selection_set: Positioned::new(asked::SelectionSet { items }, at),
         };
-        collected.selections.push(Positioned::new(Selection::Field(Positioned::new(field, first.pos)), first.pos));
+        collected.selections.push(selected(field, at));
+        Ok(())
     }
 
     /// What is asked of the objects of a field.
-    fn inside(&self, field: &Positioned<Field>, ty: Option<&Name>, sets: &[&'a SelectionSet]) -> (Vec<Positioned<Selection>>, Inside, Size) {
-        let Some(Definition::OneOf(objects)) = ty.and_then(|ty| self.definitions.get(ty)) else {
-            let mut collected = self.object(ty.map_or("", Name::as_str), sets);
+    fn inside(&self, at: Pos, ty: &str, sets: &[&'a SelectionSet]) -> Result<(Vec<Positioned<asked::Selection>>, Inside, Size), NoCondition> {
+        let Some(objects) = self.contract.objects(ty) else {
+            let mut collected = self.object(ty, sets)?;
             if collected.selections.is_empty() {
-                collected.selections.push(type_name(field));
+                collected.selections.push(type_name(at));
             }
-            return (collected.selections, Inside::Object(Shape(collected.entries)), collected.size);
+            return Ok((collected.selections, Inside::Object(Shape(collected.entries)), collected.size));
         };
         let mut size = Size::default();
-        let (mut selections, mut shapes) = (vec![type_name(field)], Vec::with_capacity(objects.len()));
+        let (mut selections, mut shapes) = (vec![type_name(at)], Vec::with_capacity(objects.len()));
         for object in objects {
-            let collected = self.object(object, sets);
+            let collected = self.object(object, sets)?;
             size = size.or(collected.size);
             if !collected.selections.is_empty() {
-                selections.push(on(object, collected.selections, field));
+                selections.push(on(object, collected.selections, at));
             }
-            shapes.push((object.clone(), Shape(collected.entries)));
+            shapes.push((Name::new(object), Shape(collected.entries)));
         }
-        (selections, Inside::OneOf(shapes), size)
+        Ok((selections, Inside::OneOf(shapes), size))
     }
+}
 
-    fn size_of(&self, field: &Field, ty: Option<&Name>, within: Size) -> Size {
-        let name = field.name.node.as_str();
-        let introspects = matches!(name, "__schema" | "__type");
-        let rows = |argument: &str| match field.get_argument(argument).map(|value| self.value(&value.node)) {
-            Some(Value::Number(rows)) => rows.as_i64(),
-            _ => None,
-        };
-        let cost = match ty {
-            Some(ty) if ty.ends_with("Connection") => page_rows(rows("first"), rows("last")).saturating_mul(within.cost.max(1)),
-            _ if introspects => within.cost.saturating_add(INTROSPECTION_COST),
-            _ => within.cost.saturating_add(1),
-        };
-        Size {
-            depth: within.depth + 1,
-            cost,
-            type_lists: within.type_lists + usize::from(ty.is_none() && TYPE_LISTS.contains(&name)),
-            sends: usize::from(name == "sendMessage"),
-            introspects,
-        }
+fn size_of(field: &Field, arguments: &[(&str, Value)], within: Size) -> Size {
+    let introspects = matches!(field.name.as_str(), "__schema" | "__type");
+    let rows = |name: &str| match arguments.iter().find(|(given, _)| *given == name) {
+        Some((_, Value::Number(rows))) => rows.as_i64(),
+        Some(_) | None => None,
+    };
+    let ty = field.ty().inner_named_type();
+    let cost = if ty.ends_with("Connection") {
+        page_rows(rows("first"), rows("last")).saturating_mul(within.cost.max(1))
+    } else {
+        within.cost.saturating_add(if introspects { INTROSPECTION_COST } else { 1 })
+    };
+    Size {
+        depth: within.depth + 1,
+        cost,
+        type_lists: within.type_lists + usize::from(ty.starts_with("__") && TYPE_LISTS.contains(&field.name.as_str())),
+        sends: usize::from(field.name == "sendMessage"),
+        introspects,
     }
 }
 
@@ -218,33 +241,51 @@ impl Size {
     }
 }
 
-/// A question for an object's type, at the place of what it is asked for.
-fn type_name<T>(at: &Positioned<T>) -> Positioned<Selection> {
-    let place = |text: &str| Positioned::new(Name::new(text), at.pos);
-    let field = Field {
-        alias: Some(place(TYPE_NAME)),
-        name: place("__typename"),
+/// A coerced variable as the executor takes it.
+fn json_value(value: &JsonValue) -> Value {
+    match value {
+        JsonValue::Null => Value::Null,
+        JsonValue::Bool(truth) => Value::Boolean(*truth),
+        JsonValue::Number(number) => Value::Number(number.clone()),
+        JsonValue::String(text) => Value::String(text.as_str().to_owned()),
+        JsonValue::Array(items) => Value::List(items.iter().map(json_value).collect()),
+        JsonValue::Object(fields) => Value::Object(fields.iter().map(|(name, value)| (Name::new(name.as_str()), json_value(value))).collect()),
+    }
+}
+
+fn somewhere<T>(node: T) -> Positioned<T> {
+    Positioned::new(node, Pos::default())
+}
+
+fn selected(field: asked::Field, at: Pos) -> Positioned<asked::Selection> {
+    Positioned::new(asked::Selection::Field(Positioned::new(field, at)), at)
+}
+
+/// A question for an object's type.
+fn type_name(at: Pos) -> Positioned<asked::Selection> {
+    let field = asked::Field {
+        alias: Some(Positioned::new(Name::new(TYPE_NAME), at)),
+        name: Positioned::new(Name::new("__typename"), at),
         arguments: vec![],
         directives: vec![],
-        selection_set: Positioned::new(SelectionSet::default(), at.pos),
+        selection_set: Positioned::new(asked::SelectionSet::default(), at),
     };
-    Positioned::new(Selection::Field(Positioned::new(field, at.pos)), at.pos)
+    selected(field, at)
 }
 
 /// `... on OBJECT { … }`
-fn on<T>(object: &Name, items: Vec<Positioned<Selection>>, at: &Positioned<T>) -> Positioned<Selection> {
-    let condition = TypeCondition { on: Positioned::new(object.clone(), at.pos) };
-    let fragment = InlineFragment {
-        type_condition: Some(Positioned::new(condition, at.pos)),
+fn on(object: &str, items: Vec<Positioned<asked::Selection>>, at: Pos) -> Positioned<asked::Selection> {
+    let condition = asked::TypeCondition { on: Positioned::new(Name::new(object), at) };
+    let fragment = asked::InlineFragment {
+        type_condition: Some(Positioned::new(condition, at)),
         directives: vec![],
-        selection_set: Positioned::new(SelectionSet { items }, at.pos),
+        selection_set: Positioned::new(asked::SelectionSet { items }, at),
     };
-    Positioned::new(Selection::InlineFragment(Positioned::new(fragment, at.pos)), at.pos)
+    Positioned::new(asked::Selection::InlineFragment(Positioned::new(fragment, at)), at)
 }
 
 #[cfg(test)]
 mod tests {
-    use async_graphql::parser::{parse_query, parse_schema};
     use serde_json::json;
 
     use super::*;
@@ -258,11 +299,16 @@ mod tests {
         type Query { me: User!, node: Node }
         type Mutation { sendMessage(text: String): User! }";
 
+    fn try_planned(document: &str, variables: serde_json::Value) -> Result<Plan, NoCondition> {
+        let contract = Contract::of(SCHEMA);
+        let document = ExecutableDocument::parse_and_validate(&contract.schema, document, "document").expect("valid");
+        let operation = document.operations.iter().next().expect("an operation");
+        let JsonValue::Object(variables) = JsonValue::from(variables) else { panic!("an object") };
+        plan(&contract, &document, operation, &variables)
+    }
+
     fn planned(document: &str, variables: serde_json::Value) -> Plan {
-        let definitions = Definitions::of(parse_schema(SCHEMA).expect("a schema"));
-        let document = parse_query(document).expect("a document");
-        let (_, operation) = document.operations.iter().next().expect("an operation");
-        plan(&definitions, operation, &document.fragments, &Variables::from_json(variables))
+        try_planned(document, variables).expect("conditions")
     }
 
     /// The keys of an answer, each with those inside it.
@@ -289,6 +335,8 @@ mod tests {
             "query($yes: Boolean!, $no: Boolean!) { me @include(if: $yes) { id @skip(if: $yes) name @skip(if: $no) ... @include(if: $no) { x: id } } }";
         assert_eq!(keys(&planned(document, json!({ "yes": true, "no": false })).shape.0), "me{name}");
         assert_eq!(keys(&planned(document, json!({ "yes": false, "no": true })).shape.0), "");
+        let nullable = "query($if: Boolean = true) { me { id @skip(if: $if) } }";
+        assert!(try_planned(nullable, json!({ "if": null })).is_err(), "neither yes nor no");
     }
 
     #[test]
@@ -301,7 +349,13 @@ mod tests {
     fn a_page_costs_its_rows_times_what_is_asked_of_each() {
         let size = |document: &str| planned(document, json!({ "n": 7 })).size;
         assert_eq!((size("{ me { id name } }").cost, size("{ me { id name } }").depth), (3, 2));
-        let page = |arguments: &str| size(&format!("query($n: Int) {{ me {{ friends{arguments} {{ edges {{ node {{ id }} }} }} }} }}")).cost;
+        let page = |arguments: &str| {
+            size(&format!(
+                "query($n: Int) {{ me {{ friends{arguments} {{ edges {{ node {{ id }} }} }} x: friends(first: $n) {{ edges {{ node {{ id }} }} }} }} }}"
+            ))
+            .cost
+                - 21
+        };
         assert_eq!((page(""), page("(first: 10)"), page("(last: $n)"), page("(first: 1000000)")), (151, 31, 22, 301));
         let nested = size("{ me { friends(first: 100) { edges { node { friends(first: 100) { edges { node { id } } } } } } } }");
         assert_eq!((nested.cost, nested.depth), (100 * (300 + 2) + 1, 8));

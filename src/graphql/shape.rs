@@ -2,7 +2,7 @@
 //! where null may stand. The executor leaves out what failed and writes keys as they were resolved; a
 //! response is what the specification says (§6.4.4, §7).
 
-use async_graphql::parser::types::{BaseType, Type};
+use apollo_compiler::ast::Type;
 use async_graphql::{Name, Value};
 use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
@@ -13,8 +13,7 @@ pub(super) struct Shape(pub Vec<Entry>);
 #[derive(Debug)]
 pub(super) struct Entry {
     pub key: Name,
-    /// None where it is not known: then anything may be null.
-    pub ty: Option<Type>,
+    pub ty: Type,
     pub inside: Inside,
 }
 
@@ -55,26 +54,23 @@ fn object_with_nulls(entries: &[Entry], object: Value) -> Option<Value> {
     let Value::Object(mut fields) = object else { return Some(object) };
     for entry in entries {
         let value = fields.swap_remove(&entry.key).unwrap_or(Value::Null);
-        let value = value_with_nulls(entry.ty.as_ref(), &entry.inside, value)?;
+        let value = value_with_nulls(&entry.ty, &entry.inside, value)?;
         fields.insert(entry.key.clone(), value);
     }
     Some(Value::Object(fields))
 }
 
-fn value_with_nulls(ty: Option<&Type>, inside: &Inside, value: Value) -> Option<Value> {
-    let completed = match (value, ty.map(|ty| &ty.base)) {
-        (Value::List(items), base) => {
-            let item_type = match base {
-                Some(BaseType::List(item)) => Some(&**item),
-                Some(BaseType::Named(_)) | None => None,
-            };
-            items.into_iter().map(|item| value_with_nulls(item_type, inside, item)).collect::<Option<Vec<_>>>().map(Value::List)
+fn value_with_nulls(ty: &Type, inside: &Inside, value: Value) -> Option<Value> {
+    let completed = match value {
+        Value::List(items) => {
+            let items = items.into_iter().map(|item| value_with_nulls(ty.item_type(), inside, item));
+            items.collect::<Option<Vec<_>>>().map(Value::List)
         }
-        (object @ Value::Object(_), _) => object_with_nulls(inside.entries(&object), object),
-        (leaf, _) => Some(leaf),
+        object @ Value::Object(_) => object_with_nulls(inside.entries(&object), object),
+        leaf => Some(leaf),
     };
     let value = completed.unwrap_or(Value::Null);
-    if value == Value::Null && ty.is_some_and(|ty| !ty.nullable) { None } else { Some(value) }
+    if value == Value::Null && ty.is_non_null() { None } else { Some(value) }
 }
 
 /// Data as it is written.
@@ -131,7 +127,7 @@ mod tests {
     use super::*;
 
     fn entry(key: &str, ty: &str, inside: Inside) -> Entry {
-        Entry { key: Name::new(key), ty: Type::new(ty), inside }
+        Entry { key: Name::new(key), ty: Type::parse(ty, "type").expect("a type"), inside }
     }
 
     fn completed(shape: &Shape, data: serde_json::Value) -> serde_json::Value {

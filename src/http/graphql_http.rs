@@ -3,7 +3,6 @@
 
 use std::sync::Arc;
 
-use async_graphql::parser::types::OperationType;
 use axum::body::Body;
 use axum::extract::ws::WebSocketUpgrade;
 use axum::extract::{FromRequestParts as _, State};
@@ -20,7 +19,7 @@ use super::parameters::{self, Asked};
 use super::sign_in::sign_in;
 use super::{BODY_PATIENCE, Service, graphql_sse, graphql_ws, request_id, trace};
 use crate::app::access::{Identity, Viewer};
-use crate::graphql::{Call, Code, Language, Operation, Response, Session};
+use crate::graphql::{Call, Code, Language, Operation, OperationType, Response, Session};
 use crate::metrics::METRICS;
 
 /// Every method of `/graphql`.
@@ -80,7 +79,7 @@ impl<'a> Exchange<'a> {
         let is_get = parts.method == Method::GET;
         match self.accepted {
             Accepted::Json(media_type) => Ok(self.answer(question, media_type, is_get).await?.into_response(self.id)),
-            Accepted::EventStream => self.stream(question, is_get).await,
+            Accepted::EventStream => self.stream(question, is_get),
         }
     }
 
@@ -126,7 +125,7 @@ impl<'a> Exchange<'a> {
         let Question { viewer, asked, .. } = question;
         match asked {
             Asked::One(call) => {
-                let operation = match self.service.0.executor.prepare(*call).await {
+                let operation = match self.service.0.executor.prepare(&call) {
                     Ok(operation) => operation,
                     Err(response) => return Ok(Answer::of(media_type, *response)),
                 };
@@ -162,7 +161,7 @@ impl<'a> Exchange<'a> {
         let mut prepared = Vec::with_capacity(calls.len());
         let mut left = executor.complexity_limit();
         for call in calls {
-            let operation = executor.prepare(call).await.and_then(|operation| match left.checked_sub(operation.cost()) {
+            let operation = executor.prepare(&call).and_then(|operation| match left.checked_sub(operation.cost()) {
                 _ if operation.kind() == OperationType::Subscription => Err(Box::new(Code::BadUserInput.response("a batch holds no subscription"))),
                 Some(rest) => {
                     left = rest;
@@ -183,12 +182,12 @@ impl<'a> Exchange<'a> {
     }
 
     /// An event stream. What is not executed is told there too: a browser shows a program no refusal's body.
-    async fn stream(&self, question: Question, is_get: bool) -> Result<HttpResponse, Answer> {
+    fn stream(&self, question: Question, is_get: bool) -> Result<HttpResponse, Answer> {
         let Question { viewer, identity, asked } = question;
         let Asked::One(call) = asked else {
             return Err(self.refuse(StatusCode::BAD_REQUEST, Code::BadUserInput, "send one operation a stream"));
         };
-        let operation = match self.service.0.executor.prepare(*call).await {
+        let operation = match self.service.0.executor.prepare(&call) {
             Ok(operation) => operation,
             Err(response) => return Ok(graphql_sse::refused(&response, self.id)),
         };

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_graphql::ServerError;
-use async_graphql::parser::types::OperationType;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::Response as HttpResponse;
 use futures_util::stream::SplitSink;
@@ -25,7 +24,7 @@ use super::quotas::Place;
 use super::sign_in::{SignInRefusal, sign_in_as};
 use super::{FAR, Service, time_until, trace};
 use crate::app::access::Viewer;
-use crate::graphql::{Call, Code, Language, Operation, Response, Session};
+use crate::graphql::{Call, Code, Language, Operation, OperationType, Response, Session};
 use crate::metrics::{Held, METRICS};
 
 const PROTOCOL: &str = "graphql-transport-ws";
@@ -355,12 +354,8 @@ impl Channel {
 
 /// Executes one operation and hands its responses to the socket.
 async fn operate(service: Service, session: Arc<Session>, call: Call, channel: Channel) {
-    let prepared = async {
-        let operation = service.0.executor.prepare(call).await?;
-        Ok::<_, Box<Response>>((place_of(&service, &session, &operation)?, operation))
-    };
-    // In a box of its own: most operations are subscriptions, which wait for long and need it no more.
-    let (_place, operation) = match Box::pin(prepared).await {
+    let prepared = service.0.executor.prepare(&call).and_then(|operation| Ok((place_of(&service, &session, &operation)?, operation)));
+    let (_place, operation) = match prepared {
         Ok(prepared) => prepared,
         Err(refused) => return channel.error(&refused).await,
     };

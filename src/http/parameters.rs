@@ -1,11 +1,11 @@
 //! GraphQL requests as they travel: a JSON body, or a query string.
 
-use async_graphql::Variables;
 use axum::extract::Query;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::graphql::{Call, DocumentReference};
+use crate::graphql::{Call, DocumentReference, JsonMap};
 
 /// One operation.
 #[derive(Deserialize)]
@@ -18,7 +18,7 @@ pub(super) struct Parameters {
     #[serde(default)]
     operation_name: Option<String>,
     #[serde(default)]
-    variables: Option<Map<String, Value>>,
+    variables: Option<JsonMap>,
     #[serde(default)]
     extensions: Option<Map<String, Value>>,
 }
@@ -49,8 +49,8 @@ impl Parameters {
         if self.query.is_none() && id.is_none() {
             return None;
         }
-        let variables = self.variables.map(|variables| Variables::from_json(Value::Object(variables))).unwrap_or_default();
-        Some(Call { document: DocumentReference { text: self.query, id }, operation_name: self.operation_name, variables })
+        let document = DocumentReference { text: self.query, id };
+        Some(Call { document, operation_name: self.operation_name, variables: self.variables.unwrap_or_default() })
     }
 }
 
@@ -81,13 +81,17 @@ pub(super) fn of_body(body: &[u8], max_batch: usize) -> Result<Asked, String> {
 pub(super) fn of_query(query: &str) -> Result<Call, &'static str> {
     let uri = axum::http::Uri::builder().path_and_query(format!("/?{query}")).build().map_err(|_| "the query string is malformed")?;
     let Query(given) = Query::<QueryString>::try_from_uri(&uri).map_err(|_| "the query string is malformed")?;
-    let map = |json: Option<String>| json.filter(|json| !json.is_empty()).map(|json| serde_json::from_str(&json)).transpose();
     let parameters = Parameters {
         query: given.query,
         document_id: given.document_id,
         operation_name: given.operation_name.filter(|name| !name.is_empty()),
-        variables: map(given.variables).map_err(|_| "`variables` is not a JSON object")?,
-        extensions: map(given.extensions).map_err(|_| "`extensions` is not a JSON object")?,
+        variables: map(given.variables.as_deref()).map_err(|_| "`variables` is not a JSON object")?,
+        extensions: map(given.extensions.as_deref()).map_err(|_| "`extensions` is not a JSON object")?,
     };
     parameters.call().ok_or("the query string has no `query`")
+}
+
+/// A map as JSON; none where it is empty or null.
+fn map<T: DeserializeOwned>(json: Option<&str>) -> Result<Option<T>, serde_json::Error> {
+    json.filter(|json| !json.is_empty()).map_or(Ok(None), serde_json::from_str)
 }

@@ -82,11 +82,11 @@ fn contact_item(position: Position, user: &UserId) -> InboxItem {
     InboxItem { position, change: ItemChange::ContactChanged { user: user.clone() } }
 }
 
-/// What became of the row itself, as it is now: gone, or other than by messages alone.
+/// What became of the row itself: gone, also where it came back since, or other than by messages alone. Who
+/// was not told that it went could keep a history that lacks what was not told while it was away.
 fn shape_items(row: &ConversationRow, after: Position) -> impl Iterator<Item = InboxItem> {
     let contact = || row.contact.clone();
-    let removed = (!row.side.is_listed() && row.removed > after)
-        .then(|| InboxItem { position: row.removed, change: ItemChange::ConversationRemoved { contact: contact() } });
+    let removed = (row.removed > after).then(|| InboxItem { position: row.removed, change: ItemChange::ConversationRemoved { contact: contact() } });
     let reshaped = if row.reshaped <= after {
         None
     } else if row.side.is_listed() {

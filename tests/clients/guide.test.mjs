@@ -372,22 +372,22 @@ test('who sends too fast waits as long as the service says, and all arrives', PA
   assert.deepEqual(texts(alice, 'bob').sort(), ['0', '1', '2', '3', '4', '5', '6']);
 });
 
-/** What others and another device do to Alice, who follows. `breaks` is done between any two of them. */
-async function asItIs(t, transport, breaks = () => {}) {
+/** What others and another device do to Alice, who follows. `between` is done before each of it. */
+async function asItIs(t, transport, between) {
   const service = await Service.start(t);
   await service.register('bob', 'carol', 'dora');
   const line = await Line.to(t, service);
   const alice = await client(line, 'Alice');
-  await following(t, alice, transport && alice[transport]);
+  await following(t, alice, alice[transport]);
   for (const contact of ['bob', 'carol']) await alice.readHistory(contact);
   const steps = [
+    ['alice', 'configureChatSection', { title: 'Messagerie', listTemplate: 2, detailTemplate: 3 }],
     ['bob', 'sendMessage', { to: 'alice', text: 'un' }],
     ['carol', 'sendMessage', { to: 'alice', text: 'deux' }],
     ['alice', 'sendMessage', { to: 'bob', text: 'trois' }],
     ['alice', 'markAsRead', { with: 'bob' }],
     ['alice', 'blockUser', { userId: 'carol' }],
     ['carol', 'sendMessage', { to: 'alice', text: 'quatre' }],
-    ['alice', 'configureChatSection', { title: 'Messagerie', listTemplate: 2, detailTemplate: 3 }],
     ['alice', 'unblockUser', { userId: 'carol' }],
     ['carol', 'updateProfile', { name: 'Caroline' }],
     ['dora', 'sendMessage', { to: 'alice', text: 'cinq' }],
@@ -397,7 +397,7 @@ async function asItIs(t, transport, breaks = () => {}) {
     ['alice', 'openConversation', { with: 'dora' }],
   ];
   for (const [person, command, input] of steps) {
-    await breaks(line, service);
+    await between(line, alice, service);
     await service.command(person, command, input);
   }
   line.isOpen = true;
@@ -407,13 +407,31 @@ async function asItIs(t, transport, breaks = () => {}) {
   assert.deepEqual(texts(alice, 'carol'), ['deux', 'quatre', 'six']);
 }
 
-test('the store has what others and other devices did', PATIENCE, async (t) => {
-  await asItIs(t);
-});
+/** Until all that was done so far is told: a last thing is done, and waited for. */
+async function catchUp(_line, alice, service) {
+  const name = `Alice ${randomUUID()}`;
+  await service.command('alice', 'updateProfile', { name });
+  await until(alice, () => alice.store.users.get('alice')?.name === name);
+}
 
-test('the store has it too when the socket breaks again and again', PATIENCE, async (t) => {
-  await asItIs(t, undefined, (line) => line.cut());
-});
+function breakOff(line) {
+  line.cut();
+}
+
+function stayAway(line) {
+  line.isOpen = false;
+  line.cut();
+}
+
+const transports = [['overWebSocket', 'over a WebSocket'], ['overEvents', 'over server-sent events']];
+const times = [[catchUp, 'as it is done'], [breakOff, 'through one break after another'], [stayAway, 'after a time away']];
+for (const [transport, over] of transports) {
+  for (const [between, when] of times) {
+    test(`the store has what others and other devices did, ${over}, ${when}`, PATIENCE, async (t) => {
+      await asItIs(t, transport, between);
+    });
+  }
+}
 
 test('nothing is told twice when the socket breaks', PATIENCE, async (t) => {
   const service = await Service.start(t);
@@ -434,18 +452,6 @@ test('nothing is told twice when the socket breaks', PATIENCE, async (t) => {
   const added = told.flatMap(({ url, payload }) => (url === socket && payload?.data?.inbox.message?.text) || []);
   assert.deepEqual(added, said);
   assert.deepEqual(texts(alice, 'bob'), ['avant', ...said]);
-});
-
-test('the store has it too when it was away all the time', PATIENCE, async (t) => {
-  await asItIs(t, undefined, (line) => {
-    line.isOpen = false;
-    line.cut();
-  });
-});
-
-test('the store has it too over server-sent events', PATIENCE, async (t) => {
-  await asItIs(t, 'overEvents');
-  await asItIs(t, 'overEvents', (line) => line.cut());
 });
 
 test('a conversation that comes back has its whole history', PATIENCE, async (t) => {
@@ -493,8 +499,9 @@ test('who missed too much reads everything afresh', PATIENCE, async (t) => {
   await service.register('bob', 'carol');
   const line = await Line.to(t, service);
   const alice = await client(line, 'Alice');
+  await alice.send('carol', 'avant de suivre');
   await following(t, alice);
-  await service.command('carol', 'sendMessage', { to: 'alice', text: 'bientôt parti' });
+  assert.equal(alice.store.outbox.size, 0);
   await alice.readHistory('bob');
   line.isOpen = false;
   line.cut();
@@ -507,8 +514,8 @@ test('who missed too much reads everything afresh', PATIENCE, async (t) => {
   await assertAsRead(t, service, 'Alice', alice);
 });
 
-for (const transport of ['overWebSocket', 'overEvents']) {
-  test(`a token that ends is followed by the next, for a request and ${transport}`, PATIENCE, async (t) => {
+for (const [transport, over] of transports) {
+  test(`a token that ends is followed by the next, in a request and ${over}`, PATIENCE, async (t) => {
     const service = await Service.start(t);
     const alice = await client(service, 'Alice');
     let given = 0;
@@ -523,7 +530,20 @@ for (const transport of ['overWebSocket', 'overEvents']) {
     assert.equal(given, 3);
   });
 
-  test(`who cannot get a token that is accepted is told so, by a request and ${transport}`, PATIENCE, async (t) => {
+  test(`a token that cannot be had now is asked for again, in a send and ${over}`, PATIENCE, async (t) => {
+    const service = await Service.start(t);
+    await service.register('bob');
+    const alice = await client(service, 'Alice');
+    const tokens = ['ended', null, service.token('alice'), 'ended', null, service.token('alice')];
+    const next = async () => tokens.shift() ?? assert.fail('the application is away');
+    await alice.signIn(next);
+    assert.ok((await alice.send('bob', 'un peu plus tard')).sentAt);
+    await alice.signIn(next);
+    await following(t, alice, alice[transport]);
+    assert.deepEqual([tokens, alice.store.outbox.size], [[], 0]);
+  });
+
+  test(`who cannot get a token that is accepted is told so, in a request and ${over}`, PATIENCE, async (t) => {
     const service = await Service.start(t);
     const alice = await client(service, 'Alice');
     await alice.signIn(async () => 'not a token');
@@ -560,12 +580,13 @@ test('every code of a top-level error comes when the table says, and no other', 
   const wide = '{ conversations(first: 100) { edges { node { messages(first: 100) { edges { node { text } } } } } } }';
   const aliases = Array.from({ length: 101 }, (_, number) => `a${number}: __typename`).join(' ');
   const query = '{ me { id } }';
+  const nobody = { headers: { authorization: `Bearer ${service.token('alice', { roles: [] })}` } };
   const cases = [
     ['GRAPHQL_PARSE_FAILED', service.post({ query: '{' }), 200],
     ['GRAPHQL_PARSE_FAILED', service.post({ query: '{' }, { headers: { accept: 'application/graphql-response+json' } }), 400],
     ['GRAPHQL_VALIDATION_FAILED', service.post({ query: '{ nothing }' })],
     ['UNAUTHENTICATED', service.post({ query }, { as: null }), 401],
-    ['FORBIDDEN', service.post({ query: 'mutation { configureChatSection(input: {}) { userErrors { code } } }' }, { headers: { authorization: `Bearer ${service.token('alice', { roles: [] })}` } })],
+    ['FORBIDDEN', service.post({ query: 'mutation { configureChatSection(input: {}) { userErrors { code } } }' }, nobody)],
     ['FORBIDDEN', strict.post({ query })],
     ['FORBIDDEN', strict.post({ query: '{ __schema { queryType { name } } }' })],
     ['BAD_USER_INPUT', service.post({ ...send, variables: { text: 7 } })],

@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use async_graphql::Variables;
 use entrenous::app::access::{Identity, Roles, Viewer};
 use entrenous::app::{App, Settings, Sources, projector};
 use entrenous::cli::{new_id, now};
 use entrenous::domain::ids::UserId;
 use entrenous::event_log::EventLog;
-use entrenous::graphql::{Call, DocumentReference, Executor, Language, Operation, Options, Session};
+use entrenous::graphql::{Call, DocumentReference, Executor, JsonValue, Language, Operation, Options, Session};
 use entrenous::read_store::ReadStore;
 use futures_util::{Stream, StreamExt as _};
 use serde_json::{Value, json};
@@ -38,7 +37,7 @@ impl Inside {
         let settings = Settings { send_rate: 0, ..Settings::default() };
         let app = App::new(log, store, progress, sources, settings);
         let projecting = tokio::spawn(projector::run(app.clone(), checkpoint, reporter));
-        let executor = Arc::new(Executor::new(options).await.expect("an executor"));
+        let executor = Arc::new(Executor::new(options).expect("an executor"));
         Self { app, executor, projecting, folder }
     }
 
@@ -50,7 +49,7 @@ impl Inside {
 
     /// An operation's data.
     pub async fn ask(&self, viewer: &Viewer, query: &str, variables: Value) -> Value {
-        let operation = self.prepare(query, variables).await;
+        let operation = self.prepare(query, variables);
         let response = self.executor.execute(operation, self.session(viewer)).await;
         assert!(response.errors().is_empty(), "{query}: {:?}", response.errors());
         serde_json::to_value(response).expect("JSON")["data"].take()
@@ -58,7 +57,7 @@ impl Inside {
 
     /// Whatever an operation is answered.
     pub async fn respond(&self, viewer: &Viewer, query: &str) -> Value {
-        let operation = self.prepare(query, json!({})).await;
+        let operation = self.prepare(query, json!({}));
         serde_json::to_value(self.executor.execute(operation, self.session(viewer)).await).expect("JSON")
     }
 
@@ -75,10 +74,11 @@ impl Inside {
         reporter
     }
 
-    async fn prepare(&self, query: &str, variables: Value) -> Operation {
+    fn prepare(&self, query: &str, variables: Value) -> Operation {
         let document = DocumentReference { text: Some(query.to_owned()), id: None };
-        let call = Call { document, operation_name: None, variables: Variables::from_json(variables) };
-        self.executor.prepare(call).await.unwrap_or_else(|refused| panic!("{query}: {:?}", refused.errors()))
+        let JsonValue::Object(variables) = JsonValue::from(variables) else { panic!("variables are an object") };
+        let call = Call { document, operation_name: None, variables };
+        self.executor.prepare(&call).unwrap_or_else(|refused| panic!("{query}: {:?}", refused.errors()))
     }
 
     fn session(&self, viewer: &Viewer) -> Arc<Session> {
@@ -93,7 +93,7 @@ impl Inside {
     }
 
     /// What an open client is told, without cursors and times.
-    pub async fn inbox(&self, viewer: &Viewer) -> impl Stream<Item = Value> + use<> {
+    pub fn inbox(&self, viewer: &Viewer) -> impl Stream<Item = Value> + use<> {
         let query = "subscription { inbox {
             __typename
             ... on MessageAdded { message { id text mine sender { id } } conversation { contact { id } unreadCount blocked } }
@@ -102,7 +102,7 @@ impl Inside {
             ... on ContactChanged { contact { id name contactable canMessage blocked } }
             ... on ChatSectionChanged { chatSection { listTemplate { number } } }
         } }";
-        let operation = self.prepare(query, json!({})).await;
+        let operation = self.prepare(query, json!({}));
         self.executor.stream(operation, self.session(viewer)).map(|response| {
             assert!(response.errors().is_empty(), "{:?}", response.errors());
             serde_json::to_value(response).expect("JSON")["data"]["inbox"].take()

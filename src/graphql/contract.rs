@@ -1,0 +1,85 @@
+//! The contract as the specification's rules see it: what documents are parsed and validated against. The
+//! executor's own validation leaves several of those rules out.
+
+use std::collections::HashMap;
+
+use apollo_compiler::Schema;
+use apollo_compiler::ast;
+use apollo_compiler::executable::ExecutableDocument;
+use apollo_compiler::parser::{LineColumn, Parser, SourceMap, SourceSpan};
+use apollo_compiler::schema::{ExtendedType, NamedType};
+use apollo_compiler::validation::{DiagnosticList, Valid};
+use async_graphql::{Pos, ServerError};
+
+use super::errors::Code;
+use super::response::Response;
+
+/// How deep anything of a document may be nested, so that reading it has an end.
+const MAX_NESTING: usize = 200;
+
+pub(super) struct Contract {
+    pub schema: Valid<Schema>,
+    /// The objects that an interface or a union may be.
+    objects: HashMap<NamedType, Vec<NamedType>>,
+}
+
+impl Contract {
+    /// # Panics
+    /// Never with this service's own SDL.
+    pub(super) fn of(sdl: &str) -> Self {
+        let schema = Schema::parse_and_validate(sdl, "schema.graphql").expect("the SDL is valid");
+        let implementers = schema.implementers_map();
+        let objects_of = |name: &NamedType, ty: &ExtendedType| match ty {
+            ExtendedType::Interface(_) => Some(implementers.get(name).map(|all| all.objects.iter().cloned().collect()).unwrap_or_default()),
+            ExtendedType::Union(union) => Some(union.members.iter().map(|member| member.name.clone()).collect()),
+            ExtendedType::Scalar(_) | ExtendedType::Object(_) | ExtendedType::Enum(_) | ExtendedType::InputObject(_) => None,
+        };
+        let objects = schema.types.iter().filter_map(|(name, ty)| Some((name.clone(), objects_of(name, ty)?))).collect();
+        Self { schema, objects }
+    }
+
+    /// The objects that a type may be, if it may be several.
+    pub(super) fn objects(&self, ty: &str) -> Option<&[NamedType]> {
+        self.objects.get(ty).map(Vec::as_slice)
+    }
+
+    /// Whether a fragment on `condition` applies to an object.
+    pub(super) fn applies(&self, condition: &str, object: &str) -> bool {
+        condition == object || self.objects(condition).is_some_and(|objects| objects.iter().any(|name| name == object))
+    }
+
+    /// Parses a document.
+    ///
+    /// # Errors
+    /// `GRAPHQL_PARSE_FAILED`.
+    pub(super) fn parse(text: &str) -> Result<ast::Document, Box<Response>> {
+        let parsed = Parser::new().recursion_limit(MAX_NESTING).parse_ast(text, "document.graphql");
+        parsed.map_err(|failed| Box::new(Response::refused(errors(&failed.errors), Code::ParseFailed)))
+    }
+
+    /// Validates a document that was measured before.
+    ///
+    /// # Errors
+    /// `GRAPHQL_VALIDATION_FAILED`.
+    pub(super) fn validate(&self, parsed: &ast::Document) -> Result<Valid<ExecutableDocument>, Box<Response>> {
+        let validated = parsed.to_executable_validate(&self.schema);
+        validated.map_err(|failed| Box::new(Response::refused(errors(&failed.errors), Code::ValidationFailed)))
+    }
+}
+
+fn errors(diagnostics: &DiagnosticList) -> Vec<ServerError> {
+    let error = |error: apollo_compiler::response::GraphQLError| {
+        let locations = error.locations.into_iter().map(position).collect();
+        ServerError { locations, ..ServerError::new(error.message, None) }
+    };
+    diagnostics.iter().map(|diagnostic| error(diagnostic.to_json())).collect()
+}
+
+fn position(LineColumn { line, column }: LineColumn) -> Pos {
+    Pos { line, column }
+}
+
+/// Where a part of a document begins.
+pub(super) fn place(location: Option<SourceSpan>, sources: &SourceMap) -> Pos {
+    location.and_then(|location| location.line_column(sources)).map(position).unwrap_or_default()
+}
