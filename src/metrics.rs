@@ -15,6 +15,8 @@ use prometheus_client::registry::{Registry, Unit};
 /// The measures of this process.
 pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
 
+/// The outcome of a command whose client did not wait, or not long enough.
+const UNANSWERED: &str = "unanswered";
 /// The outcome of a command that was not begun.
 pub const RATE_LIMITED: &str = "rate_limited";
 
@@ -22,7 +24,7 @@ pub const RATE_LIMITED: &str = "rate_limited";
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct CommandLabels {
     pub command: &'static str,
-    /// `done`, `refused`, `rate_limited` or `unavailable`.
+    /// `done`, `refused`, `rate_limited`, `unavailable` or `unanswered`.
     pub outcome: &'static str,
 }
 
@@ -38,6 +40,7 @@ pub struct TransportLabels {
     pub transport: &'static str,
 }
 
+/// Each with its meaning in [`Metrics::register`].
 pub struct Metrics {
     registry: Registry,
     pub commands: Family<CommandLabels, Counter>,
@@ -133,11 +136,9 @@ impl Metrics {
         run: impl Future<Output = Result<T, E>>,
         outcome_of: impl FnOnce(&E) -> &'static str,
     ) -> Result<T, E> {
-        let timer = Timer::start();
+        let mut counted = Counted { metrics: self, command, outcome: UNANSWERED, timer: Timer::start() };
         let result = run.await;
-        self.command_time.observe(timer.seconds());
-        let outcome = result.as_ref().err().map_or("done", outcome_of);
-        self.commands.get_or_create(&CommandLabels { command, outcome }).inc();
+        counted.outcome = result.as_ref().err().map_or("done", outcome_of);
         result
     }
 
@@ -146,12 +147,29 @@ impl Metrics {
         self.commands.get_or_create(&CommandLabels { command, outcome }).inc_by(count as u64);
     }
 
+    /// Counts an operation that is executed.
     pub fn count_operation(&self, transport: &'static str) {
         self.operations.get_or_create(&TransportLabels { transport }).inc();
     }
 
+    /// Counts what ended with a top-level error.
     pub fn count_rejection(&self, code: &str) {
         self.rejected.get_or_create(&CodeLabels { code: code.to_owned() }).inc();
+    }
+}
+
+/// A command, counted however it ends: nobody may wait for its answer any more.
+struct Counted<'a> {
+    metrics: &'a Metrics,
+    command: &'static str,
+    outcome: &'static str,
+    timer: Timer,
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.metrics.command_time.observe(self.timer.seconds());
+        self.metrics.count_commands(self.command, self.outcome, 1);
     }
 }
 

@@ -45,12 +45,15 @@ async fn b6_measures_are_for_operators_alone() {
     let alice = server.person("alice");
     let metrics = || Client::new().get(format!("{}/metrics", server.url));
     let status = async |request: reqwest::RequestBuilder| Reply::of(request.send().await.expect("an answer")).await.status;
-    assert_eq!(status(metrics()).await, 200, "from this machine");
+    assert_eq!(status(metrics()).await, 200, "from this machine, in development mode");
     for (name, value) in [("x-forwarded-for", "203.0.113.7"), ("forwarded", "for=203.0.113.7"), ("via", "1.1 proxy"), ("host", "chat.example.com")] {
         assert_eq!(status(metrics().header(name, value)).await, 403, "{name}");
         assert_eq!(status(metrics().header(name, value).bearer_auth(&alice.token)).await, 403, "{name}");
         assert_eq!(status(metrics().header(name, value).bearer_auth(server.admin().token)).await, 200, "{name}");
     }
+    // A proxy on this machine may look like the machine itself.
+    let server = Server::start_with(&["--token-secret", "a secret of at least thirty-two bytes"]);
+    assert_eq!(status(Client::new().get(format!("{}/metrics", server.url))).await, 403);
 }
 
 #[tokio::test]
@@ -95,11 +98,13 @@ async fn traces_reach_a_collector_and_go_on_with_their_callers() {
 
 #[tokio::test]
 async fn lines_can_be_json_and_name_the_request() {
-    let server = Server::start_with(&["--log-format", "json"]);
+    let mut server = Server::start_with(&["--log-format", "json"]);
     let id = "0192f0c1-5e2f-7cc3-98c4-dc0c0c07398f";
     let asked = Client::new().post(format!("{}/graphql", server.url)).header("x-request-id", id).json(&json!({ "query": "{ me { id } }" }));
     let reply = Reply::of(asked.send().await.expect("an answer")).await;
     assert_eq!((reply.status, reply.headers["x-request-id"].to_str().ok()), (401, Some(id)));
+    server.signal("TERM");
+    assert!(server.wait().success());
     let log = server.log();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
     assert!(lines.iter().any(|line| line["request"] == id && line["status"] == 401 && line["level"] == "INFO"), "{log}");

@@ -89,6 +89,7 @@ pub async fn catch_up(log: &EventLog, store: &ReadStore) -> Result<Checkpoint, P
 pub async fn run(app: App, from: Checkpoint, reporter: Reporter) -> Result<(), ProjectorError> {
     let (store, hub) = (&app.0.store, &app.0.hub);
     let mut follow = app.0.log.follow(from.position);
+    METRICS.views_progress_at.set(app.now().0.div_euclid(1_000_000));
     loop {
         let events = follow.next(BATCH).await?;
         let Some(last) = events.last() else { continue };

@@ -40,6 +40,11 @@ pub(super) fn start(filter: &str, format: LogFormat, collector: Option<&str>) ->
         tracing_opentelemetry::layer().with_tracer(provider.tracer(env!("CARGO_PKG_NAME"))).with_filter(own)
     });
     tracing_subscriber::registry().with(spans).with(lines(format).with_filter(asked.and(discreet))).init();
+    // Where, and not what: the message of a panic may quote a text.
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "a task panicked");
+    }));
     Ok(Telemetry { traces })
 }
 

@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 
-use apollo_compiler::Schema;
-use apollo_compiler::ast;
+use apollo_compiler::ast::{self, DirectiveList, FieldDefinition};
 use apollo_compiler::executable::ExecutableDocument;
 use apollo_compiler::parser::{LineColumn, Parser, SourceMap, SourceSpan};
-use apollo_compiler::schema::{ExtendedType, NamedType};
+use apollo_compiler::schema::{Component, ExtendedType, NamedType};
 use apollo_compiler::validation::{DiagnosticList, Valid};
+use apollo_compiler::{Schema, name, ty};
 use async_graphql::{Pos, ServerError};
 
 use super::errors::Code;
@@ -27,7 +27,9 @@ impl Contract {
     /// # Panics
     /// Never with this service's own SDL.
     pub(super) fn of(sdl: &str) -> Self {
-        let schema = Schema::parse_and_validate(sdl, "schema.graphql").expect("the SDL is valid");
+        let mut schema = Schema::parse(sdl, "schema.graphql").expect("the SDL is GraphQL");
+        complete_introspection(&mut schema);
+        let schema = schema.validate().expect("the SDL is valid");
         let implementers = schema.implementers_map();
         let objects_of = |name: &NamedType, ty: &ExtendedType| match ty {
             ExtendedType::Interface(_) => Some(implementers.get(name).map(|all| all.objects.iter().cloned().collect()).unwrap_or_default()),
@@ -65,6 +67,14 @@ impl Contract {
         let validated = parsed.to_executable_validate(&self.schema);
         validated.map_err(|failed| Box::new(Response::refused(errors(&failed.errors), Code::ValidationFailed)))
     }
+}
+
+/// Adds what the executor's introspection knows and the validator's does not yet (§4.2.2).
+fn complete_introspection(schema: &mut Schema) {
+    let Some(ExtendedType::Object(ty)) = schema.types.get_mut("__Type") else { return };
+    let name = name!("isOneOf");
+    let field = FieldDefinition { description: None, name: name.clone(), arguments: vec![], ty: ty!(Boolean), directives: DirectiveList::new() };
+    ty.make_mut().fields.insert(name, Component::new(field));
 }
 
 fn errors(diagnostics: &DiagnosticList) -> Vec<ServerError> {

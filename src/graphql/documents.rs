@@ -1,14 +1,14 @@
 //! Documents, parsed and validated once and kept: a repeated operation costs neither. Those that the
 //! operator trusts are kept for ever, under the ids that clients know them by.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use apollo_compiler::Node;
 use apollo_compiler::executable::{ExecutableDocument, Operation};
 use apollo_compiler::validation::Valid;
-use quick_cache::Weighter;
-use quick_cache::sync::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
@@ -28,9 +28,13 @@ const KEPT: usize = 1_000;
 
 type Hash = [u8; 32];
 
+/// How an id says that it is a hash.
+const HASH_PREFIX: &str = "sha256:";
+
 /// A valid document.
 pub(super) struct Document {
     pub executable: Valid<ExecutableDocument>,
+    hash: Hash,
     /// What it takes in memory, about.
     bytes: usize,
 }
@@ -76,7 +80,7 @@ pub(super) struct Documents {
     limits: Limits,
     kept: Cache<Hash, Arc<Document>, Bytes>,
     trusted: HashMap<String, Arc<Document>>,
-    trusted_texts: HashSet<Hash>,
+    trusted_texts: HashMap<Hash, Arc<Document>>,
     only_trusted: bool,
 }
 
@@ -93,18 +97,22 @@ impl Documents {
     /// # Errors
     /// When a trusted document is not valid.
     pub(super) fn new(contract: Arc<Contract>, limits: Limits, trusted: TrustedDocuments) -> Result<Self, InvalidTrusted> {
+        // A part of the cache holds several of the largest documents, however many cores there are.
+        let kept = OptionsBuilder::new().shards(4).estimated_items_capacity(KEPT).weight_capacity(KEPT_BYTES).build().expect("every option is set");
         let mut documents = Self {
             contract,
             limits,
-            kept: Cache::with_weighter(KEPT, KEPT_BYTES, Bytes),
+            kept: Cache::with_options(kept, Bytes, DefaultHashBuilder::default(), DefaultLifecycle::default()),
             trusted: HashMap::new(),
-            trusted_texts: HashSet::new(),
+            trusted_texts: HashMap::new(),
             only_trusted: trusted.only,
         };
         for (id, text) in trusted.documents {
-            let document = documents.validated(&text).map_err(|response| InvalidTrusted { id: id.clone(), reason: response.first_message() })?;
-            documents.trusted_texts.insert(Sha256::digest(&text).into());
-            documents.trusted.insert(id, Arc::new(document));
+            let hash = Sha256::digest(&text).into();
+            let document = documents.validated(&text, hash).map_err(|response| InvalidTrusted { id: id.clone(), reason: response.first_message() })?;
+            let document = Arc::new(document);
+            documents.trusted_texts.insert(hash, Arc::clone(&document));
+            documents.trusted.insert(id, document);
         }
         Ok(documents)
     }
@@ -114,42 +122,52 @@ impl Documents {
     /// # Errors
     /// The response to give: it is unknown, not trusted, not GraphQL, too large or not valid.
     pub(super) fn find(&self, reference: &DocumentReference) -> Result<Arc<Document>, Box<Response>> {
-        let id = reference.id.as_deref().map(|id| id.strip_prefix("sha256:").unwrap_or(id));
-        if let Some(trusted) = id.and_then(|id| self.trusted.get(id)) {
-            return Ok(Arc::clone(trusted));
-        }
+        let named = reference.id.as_deref().and_then(|id| self.named(id));
         let Some(text) = &reference.text else {
-            let kept = id.and_then(hash_of_hex).filter(|_| !self.only_trusted).and_then(|hash| self.kept.get(&hash));
-            return kept.ok_or_else(|| Box::new(Code::PersistedQueryNotFound.response("PersistedQueryNotFound")));
+            return named.ok_or_else(|| Box::new(Code::PersistedQueryNotFound.response("PersistedQueryNotFound")));
         };
         let hash: Hash = Sha256::digest(text).into();
-        if self.only_trusted && !self.trusted_texts.contains(&hash) {
+        let trusted = self.trusted_texts.get(&hash);
+        if self.only_trusted && trusted.is_none() {
             return Err(Box::new(Code::Forbidden.response("only trusted documents are executed here")));
         }
-        if id.is_some_and(|id| hash_of_hex(id) != Some(hash)) {
-            return Err(Box::new(Code::BadUserInput.response("the id is not the SHA-256 of the document")));
+        let is_of_text = |id: &str| hash_of_hex(id) == Some(hash) || named.as_ref().is_some_and(|named| named.hash == hash);
+        if reference.id.as_deref().is_some_and(|id| !is_of_text(id)) {
+            return Err(Box::new(Code::BadUserInput.response("the id is not this document's")));
         }
-        if let Some(kept) = self.kept.get(&hash) {
-            return Ok(kept);
+        if let Some(known) = trusted.cloned().or_else(|| self.kept.get(&hash)) {
+            return Ok(known);
         }
-        let document = Arc::new(self.validated(text)?);
+        let document = Arc::new(self.validated(text, hash)?);
         self.kept.insert(hash, Arc::clone(&document));
         Ok(document)
     }
 
-    fn validated(&self, text: &str) -> Result<Document, Box<Response>> {
+    /// The document that goes by an id.
+    fn named(&self, id: &str) -> Option<Arc<Document>> {
+        let trusted = self.trusted.get(id).or_else(|| self.trusted.get(id.strip_prefix(HASH_PREFIX)?));
+        trusted.cloned().or_else(|| {
+            let hash = hash_of_hex(id)?;
+            let kept = if self.only_trusted { None } else { self.kept.get(&hash) };
+            self.trusted_texts.get(&hash).cloned().or(kept)
+        })
+    }
+
+    fn validated(&self, text: &str, hash: Hash) -> Result<Document, Box<Response>> {
         if text.len() > MAX_DOCUMENT_BYTES {
-            return Err(Box::new(Code::QueryTooComplex.response("the document is longer than 64 KiB: send values as variables")));
+            let message = format!("the document is longer than {MAX_DOCUMENT_BYTES} bytes: send values as variables");
+            return Err(Box::new(Code::QueryTooComplex.response(&message)));
         }
         METRICS.documents_parsed.inc();
         let parsed = Contract::parse(text)?;
         let fields = check_document(&self.limits, &parsed).map_err(|(code, message)| Box::new(code.response(&message)))?;
         let executable = self.contract.validate(&parsed)?;
-        Ok(Document { executable, bytes: text.len() * BYTES_OF_A_BYTE + fields * BYTES_OF_A_FIELD })
+        Ok(Document { executable, hash, bytes: text.len() * BYTES_OF_A_BYTE + fields * BYTES_OF_A_FIELD })
     }
 }
 
-fn hash_of_hex(hex: &str) -> Option<Hash> {
+fn hash_of_hex(id: &str) -> Option<Hash> {
+    let hex = id.strip_prefix(HASH_PREFIX).unwrap_or(id);
     let mut hash = [0; 32];
     let digits = hex.as_bytes();
     if digits.len() != 64 || !hex.bytes().all(|digit| digit.is_ascii_hexdigit()) {

@@ -68,6 +68,10 @@ pub(super) fn bad_input(message: impl Into<String>) -> Error {
     Code::BadUserInput.error(message)
 }
 
+pub(super) fn too_long_an_answer() -> Error {
+    Code::QueryTooComplex.error("the answer would be too long: ask for smaller pages")
+}
+
 /// A fault of this service: told to its operator, masked for the client.
 pub(super) fn internal(what: &str, session: &Session) -> Error {
     tracing::error!(request = %session.viewer.request(), what, "an operation failed");

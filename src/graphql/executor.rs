@@ -1,7 +1,7 @@
 //! From a request to its response: the document is found, its operation planned and measured, and only then
 //! executed. The executor underneath resolves fields; what a request and a response are is decided here.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,8 @@ use super::contract::Contract;
 use super::documents::{DocumentReference, Documents, InvalidTrusted, TrustedDocuments};
 use super::errors::{Code, TopLevel as _, broken, without_place};
 use super::limits::{Limits, check_size};
-use super::plan::{NoCondition, plan};
+use super::messages::Language;
+use super::plan::plan;
 use super::response::Response;
 use super::session::Session;
 use super::shape::Shape;
@@ -89,19 +90,23 @@ impl Executor {
         })
     }
 
-    /// Finds out what a request asks for, and whether it may.
+    /// Finds out what a request asks for, and whether it may. A panic is a masked error.
     ///
     /// # Errors
     /// The response to give where nothing is to be executed.
     pub fn prepare(&self, call: &Call) -> Result<Operation, Box<Response>> {
         let _span = tracing::debug_span!("prepare").entered();
+        let prepared = catch_unwind(AssertUnwindSafe(|| self.planned(call)));
+        prepared.unwrap_or_else(|_| Err(Box::new(Code::Internal.response(Language::default().internal()))))
+    }
+
+    fn planned(&self, call: &Call) -> Result<Operation, Box<Response>> {
         let document = self.documents.find(&call.document)?;
         let operation = document.operation(call.operation_name.as_deref())?;
         let refused = |code: Code, message: &str| Box::new(code.response(message));
         let variables = coerce_variable_values(&self.contract.schema, operation, &call.variables)
-            .map_err(|error| refused(Code::BadUserInput, &error.message().to_string()))?;
-        let plan = plan(&self.contract, &document.executable, operation, &variables)
-            .map_err(|NoCondition| refused(Code::BadUserInput, "the condition of a `@skip` or `@include` is null"))?;
+            .map_err(|error| refused(Code::BadUserInput, &excerpt(&error.message().to_string())))?;
+        let plan = plan(&self.contract, &document.executable, operation, &variables).map_err(|(code, message)| refused(code, &message))?;
         check_size(&self.limits, plan.size).map_err(|(code, message)| refused(code, &message))?;
         let mut request = Request::new("");
         request.set_parsed_query(plan.document);
@@ -149,6 +154,12 @@ impl Executor {
         let responses = AssertUnwindSafe(self.schema.execute_stream(request.data(Arc::clone(&session)))).catch_unwind();
         responses.map(move |response| response.map_or_else(|_| panicked(&session), |executed| Response::executed(&shape, executed))).boxed()
     }
+}
+
+/// A message may quote a value as long as a request.
+fn excerpt(message: &str) -> String {
+    const CHARACTERS: usize = 300;
+    message.chars().take(CHARACTERS).collect()
 }
 
 fn panicked(session: &Session) -> Response {

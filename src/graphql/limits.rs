@@ -2,9 +2,10 @@
 //! with it: a fragment that is spread twice in a fragment that is spread twice… doubles at each step. One
 //! pass, each fragment once.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use apollo_compiler::ast::{Definition, DirectiveList, Document, FragmentDefinition, Selection};
+use apollo_compiler::Node;
+use apollo_compiler::ast::{Argument, Definition, DirectiveList, Document, FragmentDefinition, Selection, Value};
 
 use super::errors::Code;
 use super::plan::Size;
@@ -61,14 +62,19 @@ pub(super) fn check_document(limits: &Limits, document: &Document) -> Result<usi
             Definition::OperationDefinition(operation) => {
                 let of_variables: usize = operation.variables.iter().map(|variable| variable.directives.len()).sum();
                 count.directives += operation.directives.len() + of_variables;
+                for default in operation.variables.iter().filter_map(|variable| variable.default_value.as_deref()) {
+                    check_value(default)?;
+                }
                 count.add(counter.set(&operation.selection_set, 0)?);
             }
-            // Also those that no operation spreads: they are validated.
-            Definition::FragmentDefinition(fragment) => {
-                count.directives += fragment.directives.len();
-                count.add(counter.fragment(&fragment.name, 0)?);
-            }
+            Definition::FragmentDefinition(fragment) => count.directives += fragment.directives.len(),
             _ => return Err((Code::ValidationFailed, "a document has operations and fragments, and defines no types".to_owned())),
+        }
+    }
+    // Those that no operation spreads are validated, too.
+    for definition in &document.definitions {
+        if let Some(fragment) = definition.as_fragment_definition().filter(|fragment| !counter.counted.contains_key(fragment.name.as_str())) {
+            count.add(counter.fragment(&fragment.name, 0)?);
         }
     }
     if count.selections > MAX_SELECTIONS {
@@ -108,6 +114,8 @@ struct Count {
     selections: usize,
     aliases: usize,
     directives: usize,
+    /// Levels of fields and fragments in each other.
+    height: usize,
 }
 
 impl Count {
@@ -115,6 +123,7 @@ impl Count {
         self.selections = self.selections.saturating_add(other.selections);
         self.aliases = self.aliases.saturating_add(other.aliases);
         self.directives = self.directives.saturating_add(other.directives);
+        self.height = self.height.max(other.height);
     }
 }
 
@@ -137,8 +146,10 @@ impl<'a> Counter<'a> {
                 Selection::FragmentSpread(spread) => self.fragment(&spread.fragment_name, level + 1)?,
             });
             let aliases = usize::from(selection.as_field().is_some_and(|field| field.alias.is_some()));
-            count.add(Count { selections: 1, aliases, directives: directives(selection).len() });
+            check_arguments(selection)?;
+            count.add(Count { selections: 1, aliases, directives: directives(selection).len(), height: 0 });
         }
+        count.height += 1;
         Ok(count)
     }
 
@@ -146,6 +157,7 @@ impl<'a> Counter<'a> {
     fn fragment(&mut self, name: &str, level: usize) -> Result<Count, Excess> {
         let Some((name, fragment)) = self.fragments.get_key_value(name).map(|(name, fragment)| (*name, *fragment)) else { return Ok(Count::default()) };
         match self.counted.get(name) {
+            Some(Some(count)) if level + count.height > MAX_LEVELS => return Err(too_complex("the document is nested too deep")),
             Some(Some(count)) => return Ok(*count),
             Some(None) => return Err((Code::ValidationFailed, "a fragment contains itself".to_owned())),
             None => {}
@@ -154,6 +166,27 @@ impl<'a> Counter<'a> {
         let count = self.set(&fragment.selection_set, level)?;
         self.counted.insert(name, Some(count));
         Ok(count)
+    }
+}
+
+/// §5.6.3: a field of an input object is given once. Validation sees only the first.
+fn check_arguments(selection: &Selection) -> Result<(), Excess> {
+    let own: &[Node<Argument>] = selection.as_field().map_or(&[], |field| &field.arguments);
+    let of_directives = directives(selection).iter().flat_map(|directive| &directive.arguments);
+    own.iter().chain(of_directives).try_for_each(|argument| check_value(&argument.value))
+}
+
+fn check_value(value: &Value) -> Result<(), Excess> {
+    match value {
+        Value::List(items) => items.iter().try_for_each(|item| check_value(item)),
+        Value::Object(fields) => {
+            let mut names = HashSet::new();
+            if let Some((twice, _)) = fields.iter().find(|(name, _)| !names.insert(name.as_str())) {
+                return Err((Code::ValidationFailed, format!("the field `{twice}` of an input object is given twice")));
+            }
+            fields.iter().try_for_each(|(_, value)| check_value(value))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -195,9 +228,28 @@ mod tests {
         assert_eq!(checked(&repeated("a: id ", 101)), Err(Code::QueryTooComplex));
         assert_eq!(checked(&repeated("id @skip(if: false) ", 100)), Ok(()));
         assert_eq!(checked(&repeated("id @skip(if: false) ", 101)), Err(Code::QueryTooComplex));
-        let spread = format!("{{ me {{ {} }} }} fragment a on User {{ x: id y: id }}", "...a ".repeat(50));
-        assert_eq!(checked(&spread), Err(Code::QueryTooComplex), "50 times 2, and the fragment itself");
+        let spread = |times: usize| format!("{{ me {{ {} }} }} fragment a on User {{ x: id y: id }}", "...a ".repeat(times));
+        assert_eq!((checked(&spread(50)), checked(&spread(51))), (Ok(()), Err(Code::QueryTooComplex)));
+        let unspread = format!("{{ me {{ id }} }} fragment a on User {{ {} }}", "x: id ".repeat(101));
+        assert_eq!(checked(&unspread), Err(Code::QueryTooComplex), "it is validated, too");
         assert_eq!(checked(&format!("query {} {{ me {{ id }} }}", "@odd ".repeat(101))), Err(Code::QueryTooComplex));
+    }
+
+    #[test]
+    fn levels_count_through_fragments_in_whatever_order_they_are_spread() {
+        let steps: Vec<String> = (0..70).map(|n| format!("fragment f{n} on User {{ ...f{} }}", n + 1)).collect();
+        let chain = format!("{} fragment f70 on User {{ id }}", steps.join(" "));
+        let spreads: Vec<String> = (0..=70).rev().map(|n| format!("...f{n}")).collect();
+        assert_eq!(checked(&format!("{{ me {{ {} }} }} {chain}", spreads.join(" "))), Err(Code::QueryTooComplex));
+    }
+
+    #[test]
+    fn a_field_of_an_input_object_is_given_once() {
+        for value in ["{ a: 1, b: 2, a: 1 }", "[{ x: { a: 1, a: 1 } }]"] {
+            assert_eq!(checked(&format!("{{ me(input: {value}) {{ id }} }}")), Err(Code::ValidationFailed), "{value}");
+            assert_eq!(checked(&format!("query($v: I = {value}) {{ me {{ id }} }}")), Err(Code::ValidationFailed), "{value}");
+        }
+        assert_eq!(checked("{ me(input: { a: { a: 1 }, b: [{ a: 1 }, { a: 2 }] }) { id } }"), Ok(()));
     }
 
     #[test]

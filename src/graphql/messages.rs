@@ -25,15 +25,6 @@ impl Language {
         }
     }
 
-    /// The tag of the language (RFC 5646).
-    #[must_use]
-    pub fn tag(self) -> &'static str {
-        match self {
-            Self::English => "en",
-            Self::French => "fr",
-        }
-    }
-
     /// A service that cannot do something now.
     #[must_use]
     pub fn unavailable(self) -> &'static str {

@@ -7,16 +7,17 @@
 
 use std::collections::{HashMap, HashSet};
 
-use apollo_compiler::Node;
-use apollo_compiler::ast::{self, DirectiveList, OperationType};
+use apollo_compiler::ast::{self, DirectiveList, OperationType, Type};
 use apollo_compiler::executable::{ExecutableDocument, Field, Operation, Selection, SelectionSet};
 use apollo_compiler::response::{JsonMap, JsonValue};
+use apollo_compiler::{Node, ty};
 use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types as asked;
-use async_graphql::{Name, Pos, Positioned, Value};
+use async_graphql::{Name, Number, Pos, Positioned, Value};
 
 use super::connection::page_rows;
 use super::contract::{Contract, place};
+use super::errors::Code;
 use super::shape::{Entry, Inside, Shape, TYPE_NAME};
 
 /// The cost of introspection: its answer is long, and the same for everybody.
@@ -45,16 +46,15 @@ pub(super) struct Size {
     pub introspects: bool,
 }
 
-/// A condition of `@skip` or `@include` that is null: neither yes nor no (§3.13).
-#[derive(Debug)]
-pub(super) struct NoCondition;
+/// Why an operation is not planned.
+type Misfit = (Code, String);
 
 /// Plans an operation of a valid document, with its coerced variables.
 ///
 /// # Errors
-/// When a condition is null.
-pub(super) fn plan(contract: &Contract, document: &ExecutableDocument, operation: &Operation, variables: &JsonMap) -> Result<Plan, NoCondition> {
-    let planner = Planner { contract, document, variables };
+/// When null would stand where it may not, or a variable of one type where another is asked for.
+pub(super) fn plan(contract: &Contract, document: &ExecutableDocument, operation: &Operation, variables: &JsonMap) -> Result<Plan, Misfit> {
+    let planner = Planner { contract, document, operation, variables };
     let mut collected = planner.object(&operation.selection_set.ty, &[&operation.selection_set])?;
     // Else an object of which nothing is left could not be told from null. A subscription's is never empty.
     if operation.operation_type != OperationType::Subscription {
@@ -78,6 +78,7 @@ pub(super) fn plan(contract: &Contract, document: &ExecutableDocument, operation
 struct Planner<'a> {
     contract: &'a Contract,
     document: &'a ExecutableDocument,
+    operation: &'a Operation,
     variables: &'a JsonMap,
 }
 
@@ -93,7 +94,7 @@ type Groups<'a> = IndexMap<&'a str, Vec<&'a Node<Field>>>;
 
 impl<'a> Planner<'a> {
     /// What some selection sets together ask of an object of one type.
-    fn object(&self, object: &str, sets: &[&'a SelectionSet]) -> Result<Collected, NoCondition> {
+    fn object(&self, object: &str, sets: &[&'a SelectionSet]) -> Result<Collected, Misfit> {
         let mut groups = Groups::new();
         let mut spread = HashSet::new();
         for set in sets {
@@ -106,7 +107,7 @@ impl<'a> Planner<'a> {
         Ok(collected)
     }
 
-    fn collect(&self, object: &str, set: &'a SelectionSet, spread: &mut HashSet<&'a str>, groups: &mut Groups<'a>) -> Result<(), NoCondition> {
+    fn collect(&self, object: &str, set: &'a SelectionSet, spread: &mut HashSet<&'a str>, groups: &mut Groups<'a>) -> Result<(), Misfit> {
         for selection in &set.selections {
             if !self.is_included(selection.directives())? {
                 continue;
@@ -130,43 +131,85 @@ impl<'a> Planner<'a> {
         Ok(())
     }
 
-    fn is_included(&self, directives: &DirectiveList) -> Result<bool, NoCondition> {
+    fn is_included(&self, directives: &DirectiveList) -> Result<bool, Misfit> {
         for (name, wanted) in [("skip", false), ("include", true)] {
             let Some(condition) = directives.get(name).and_then(|directive| directive.specified_argument_by_name("if")) else { continue };
-            match self.value(condition) {
+            match self.value(condition, &ty!(Boolean!), false)? {
                 Some(Value::Boolean(condition)) if condition == wanted => {}
                 Some(Value::Boolean(_)) => return Ok(false),
-                Some(_) | None => return Err(NoCondition),
+                Some(_) | None => return Err((Code::BadUserInput, format!("the condition of `@{name}` is neither true nor false"))),
             }
         }
         Ok(true)
     }
 
-    /// A value with its variables put in; none for a variable that has none (§3.10, §6.4.1).
-    fn value(&self, value: &ast::Value) -> Option<Value> {
-        Some(match value {
-            ast::Value::Null => Value::Null,
-            ast::Value::Enum(name) => Value::Enum(Name::new(name)),
-            ast::Value::Variable(name) => json_value(self.variables.get(name.as_str())?),
-            ast::Value::String(text) => Value::String(text.clone()),
-            ast::Value::Float(number) => number.try_to_f64().ok().and_then(serde_json::Number::from_f64).map_or(Value::Null, Value::Number),
-            ast::Value::Int(number) => number.as_str().parse().map_or_else(|_| Value::String(number.as_str().to_owned()), Value::Number),
-            ast::Value::Boolean(truth) => Value::Boolean(*truth),
-            ast::Value::List(items) => Value::List(items.iter().map(|item| self.value(item).unwrap_or(Value::Null)).collect()),
-            ast::Value::Object(fields) => Value::Object(fields.iter().filter_map(|(name, value)| Some((Name::new(name), self.value(value)?))).collect()),
-        })
+    /// A value of a type with its variables put in; none for a variable that has none (§3.10, §6.4.1).
+    /// `optional`: the place has a default.
+    fn value(&self, value: &ast::Value, ty: &Type, optional: bool) -> Result<Option<Value>, Misfit> {
+        let found = match value {
+            ast::Value::Variable(name) => self.variable(name, ty, optional)?,
+            ast::Value::Null => Some(Value::Null),
+            ast::Value::Enum(name) => Some(Value::Enum(Name::new(name))),
+            ast::Value::String(text) => Some(Value::String(text.clone())),
+            ast::Value::Float(number) => Some(number.try_to_f64().ok().and_then(Number::from_f64).map_or(Value::Null, Value::Number)),
+            // Longer than any number: an identifier.
+            ast::Value::Int(number) => Some(number.as_str().parse().map_or_else(|_| Value::String(number.as_str().to_owned()), Value::Number)),
+            ast::Value::Boolean(truth) => Some(Value::Boolean(*truth)),
+            ast::Value::List(items) => {
+                let item = |item: &Node<ast::Value>| Ok(self.value(item, ty.item_type(), false)?.unwrap_or(Value::Null));
+                Some(Value::List(items.iter().map(item).collect::<Result<_, Misfit>>()?))
+            }
+            ast::Value::Object(fields) => Some(self.input_object(fields, ty)?),
+        };
+        if found.as_ref().is_none_or(|found| *found == Value::Null) && ty.is_non_null() && !(found.is_none() && optional) {
+            return Err((Code::BadUserInput, format!("null stands where {ty} is asked for")));
+        }
+        Ok(found)
+    }
+
+    fn input_object(&self, given: &[(apollo_compiler::Name, Node<ast::Value>)], ty: &Type) -> Result<Value, Misfit> {
+        let definition = self.contract.schema.get_input_object(ty.inner_named_type());
+        let mut fields = IndexMap::new();
+        for (name, value) in given {
+            let field = definition.and_then(|definition| definition.fields.get(name));
+            let Some(field) = field else { continue };
+            if let Some(value) = self.value(value, &field.ty, field.default_value.is_some())? {
+                fields.insert(Name::new(name), value);
+            }
+        }
+        Ok(Value::Object(fields))
+    }
+
+    /// §5.8.5: whether the variable's type is the place's, or is made so by a default.
+    fn variable(&self, name: &str, ty: &Type, optional: bool) -> Result<Option<Value>, Misfit> {
+        let Some(definition) = self.operation.variables.iter().find(|definition| definition.name == name) else { return Ok(None) };
+        let has_default = definition.default_value.as_ref().is_some_and(|default| !default.is_null());
+        let fits = if ty.is_non_null() && (has_default || optional) {
+            definition.ty.is_assignable_to(&ty.clone().nullable())
+        } else {
+            definition.ty.is_assignable_to(ty)
+        };
+        if !fits {
+            return Err((Code::ValidationFailed, format!("the variable `${name}` of type {} stands where {ty} is asked for", definition.ty)));
+        }
+        Ok(self.variables.get(name).map(json_value))
     }
 
     /// One field of the answer, however often it was written.
-    fn field(&self, key: &str, fields: &[&'a Node<Field>], collected: &mut Collected) -> Result<(), NoCondition> {
+    fn field(&self, key: &str, fields: &[&'a Node<Field>], collected: &mut Collected) -> Result<(), Misfit> {
         let first = fields[0];
         let ty = first.ty();
         let at = place(first.location(), &self.document.sources);
         let sets: Vec<&SelectionSet> = fields.iter().map(|field| &field.selection_set).collect();
         let (items, inside, within) =
             if first.selection_set.is_empty() { (vec![], Inside::Leaf, Size::default()) } else { self.inside(at, ty.inner_named_type(), &sets)? };
-        let given = first.arguments.iter().filter_map(|argument| Some((argument.name.as_str(), self.value(&argument.value)?)));
-        let arguments: Vec<(&str, Value)> = given.collect();
+        let mut arguments = Vec::with_capacity(first.arguments.len());
+        for argument in &first.arguments {
+            let Some(definition) = first.definition.argument_by_name(&argument.name) else { continue };
+            if let Some(value) = self.value(&argument.value, &definition.ty, definition.default_value.is_some())? {
+                arguments.push((argument.name.as_str(), value));
+            }
+        }
         collected.size.add(size_of(first, &arguments, within));
         let key = Name::new(key);
         collected.entries.push(Entry { key: key.clone(), ty: ty.clone(), inside });
@@ -182,7 +225,7 @@ impl<'a> Planner<'a> {
     }
 
     /// What is asked of the objects of a field.
-    fn inside(&self, at: Pos, ty: &str, sets: &[&'a SelectionSet]) -> Result<(Vec<Positioned<asked::Selection>>, Inside, Size), NoCondition> {
+    fn inside(&self, at: Pos, ty: &str, sets: &[&'a SelectionSet]) -> Result<(Vec<Positioned<asked::Selection>>, Inside, Size), Misfit> {
         let Some(objects) = self.contract.objects(ty) else {
             let mut collected = self.object(ty, sets)?;
             if collected.selections.is_empty() {
@@ -297,9 +340,10 @@ mod tests {
         type UserConnection { edges: [UserEdge!]! }
         type UserEdge { node: User! }
         type Query { me: User!, node: Node }
-        type Mutation { sendMessage(text: String): User! }";
+        input Made { name: String!, note: String, tags: [String!] }
+        type Mutation { sendMessage(text: String): User!, make(input: Made!): User! }";
 
-    fn try_planned(document: &str, variables: serde_json::Value) -> Result<Plan, NoCondition> {
+    fn try_planned(document: &str, variables: serde_json::Value) -> Result<Plan, Misfit> {
         let contract = Contract::of(SCHEMA);
         let document = ExecutableDocument::parse_and_validate(&contract.schema, document, "document").expect("valid");
         let operation = document.operations.iter().next().expect("an operation");
@@ -308,7 +352,7 @@ mod tests {
     }
 
     fn planned(document: &str, variables: serde_json::Value) -> Plan {
-        try_planned(document, variables).expect("conditions")
+        try_planned(document, variables).unwrap_or_else(|(_, message)| panic!("{message}"))
     }
 
     /// The keys of an answer, each with those inside it.
@@ -337,6 +381,33 @@ mod tests {
         assert_eq!(keys(&planned(document, json!({ "yes": false, "no": true })).shape.0), "");
         let nullable = "query($if: Boolean = true) { me { id @skip(if: $if) } }";
         assert!(try_planned(nullable, json!({ "if": null })).is_err(), "neither yes nor no");
+    }
+
+    #[test]
+    fn a_variable_stands_where_its_type_may() {
+        let code = |declared: &str, value: &str, given: serde_json::Value| {
+            let document = format!("mutation($v: {declared}) {{ make(input: {value}) {{ id }} }}");
+            try_planned(&document, given).map(drop).map_err(|(code, _)| code)
+        };
+        assert_eq!(code("String!", "{ name: $v }", json!({ "v": "x" })), Ok(()));
+        assert_eq!(code("String = \"x\"", "{ name: $v }", json!({ "v": "x" })), Ok(()), "a default makes it so");
+        assert_eq!(code("String = \"x\"", "{ name: $v }", json!({ "v": null })), Err(Code::BadUserInput), "until null is given");
+        assert_eq!(code("String", "{ name: $v }", json!({ "v": "x" })), Err(Code::ValidationFailed));
+        assert_eq!(code("[String!]", "{ name: \"x\", tags: $v }", json!({ "v": [] })), Ok(()));
+        assert_eq!(code("[String]", "{ name: \"x\", tags: $v }", json!({ "v": [] })), Err(Code::ValidationFailed));
+        assert_eq!(code("String", "{ name: \"x\", tags: [\"y\", $v] }", json!({})), Err(Code::ValidationFailed));
+    }
+
+    #[test]
+    fn an_absent_variable_is_absent() {
+        let asked = |given: serde_json::Value| {
+            let plan = planned("mutation($v: String) { make(input: { name: \"x\", note: $v }) { id } }", given);
+            let asked::DocumentOperations::Single(operation) = plan.document.operations else { panic!("one") };
+            let asked::Selection::Field(field) = &operation.node.selection_set.node.items[0].node else { panic!("a field") };
+            field.node.arguments[0].1.node.to_string()
+        };
+        assert_eq!(asked(json!({})), "{name: \"x\"}");
+        assert_eq!(asked(json!({ "v": null })), "{name: \"x\", note: null}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! One request of one viewer: what its resolvers share.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_graphql::{Context, Result};
 use tokio::sync::OnceCell;
@@ -22,17 +23,40 @@ pub struct Session {
     default_avatar: Arc<str>,
     pub(super) messages: MessageLoader,
     me: OnceCell<Arc<UserView>>,
+    /// Bytes of text that the answer may still hold.
+    budget: Arc<AtomicUsize>,
 }
+
+/// The most text of one answer, in bytes. Many aliases of long texts must not make an answer without end.
+const ANSWER_BYTES: usize = 8 << 20;
 
 impl Session {
     #[must_use]
     pub fn new(app: App, viewer: Viewer, language: Language, default_avatar: Arc<str>) -> Arc<Self> {
-        Arc::new(Self { messages: MessageLoader::new(app.clone()), app, viewer, language, default_avatar, me: OnceCell::new() })
+        Self::within(Arc::new(AtomicUsize::new(ANSWER_BYTES)), app, viewer, language, default_avatar)
     }
 
-    /// The same for another item of a subscription: nothing remembered.
-    pub(super) fn afresh(&self) -> Arc<Self> {
+    fn within(budget: Arc<AtomicUsize>, app: App, viewer: Viewer, language: Language, default_avatar: Arc<str>) -> Arc<Self> {
+        Arc::new(Self { messages: MessageLoader::new(app.clone()), app, viewer, language, default_avatar, me: OnceCell::new(), budget })
+    }
+
+    /// The same for another answer: an item of a subscription.
+    pub(super) fn anew(&self) -> Arc<Self> {
         Self::new(self.app.clone(), self.viewer.clone(), self.language, Arc::clone(&self.default_avatar))
+    }
+
+    /// The same after something changed: nothing remembered.
+    pub(super) fn afresh(&self) -> Arc<Self> {
+        Self::within(Arc::clone(&self.budget), self.app.clone(), self.viewer.clone(), self.language, Arc::clone(&self.default_avatar))
+    }
+
+    /// A text on its way into the answer.
+    ///
+    /// # Errors
+    /// `QUERY_TOO_COMPLEX` when the answer holds enough.
+    pub(super) fn answer<'a>(&self, text: &'a str) -> Result<&'a str> {
+        let left = self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(text.len()));
+        left.map(|_| text).map_err(|_| super::errors::too_long_an_answer())
     }
 
     pub(super) fn of<'a>(context: &'a Context<'_>) -> &'a Arc<Self> {

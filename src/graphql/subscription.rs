@@ -86,7 +86,7 @@ impl Subscription {
         let session = Arc::clone(Session::of(context));
         let told = session.app.inbox(&session.viewer, after.as_deref());
         let events = told.filter_map(move |told| {
-            let session = session.afresh();
+            let session = session.anew();
             async move {
                 match told.top_level(&session) {
                     Ok(told) => event(&session, told).await.transpose(),

@@ -1,5 +1,7 @@
 //! The contract's objects. Each holds rows that were read for its viewer and nothing else's.
 
+#![expect(clippy::unused_async, reason = "every resolver is asynchronous, says its macro")]
+
 use std::sync::Arc;
 
 use async_graphql::{Enum, ID, InputValueError, InputValueResult, Interface, Object, Result, Scalar, ScalarType, SimpleObject, Value};
@@ -73,13 +75,14 @@ impl User {
         self.view.user.id.as_str().into()
     }
 
-    async fn name(&self) -> &str {
-        self.view.user.user.profile.name.as_str()
+    async fn name(&self) -> Result<&str> {
+        self.session.answer(self.view.user.user.profile.name.as_str())
     }
 
     /// The user's picture, or the service's default image.
-    async fn avatar_url(&self) -> &str {
-        self.view.user.user.profile.picture.as_ref().map_or(self.session.default_avatar(), |picture| picture.as_str())
+    async fn avatar_url(&self) -> Result<&str> {
+        let picture = self.view.user.user.profile.picture.as_ref();
+        self.session.answer(picture.map_or(self.session.default_avatar(), |picture| picture.as_str()))
     }
 
     /// Whether other users may write to them first.
@@ -247,8 +250,8 @@ impl Message {
         Ok(User::of(&self.session, view))
     }
 
-    async fn text(&self) -> &str {
-        self.row.text.as_str()
+    async fn text(&self) -> Result<&str> {
+        self.session.answer(self.row.text.as_str())
     }
 
     /// Never changes, nor does the order of messages.

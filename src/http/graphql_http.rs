@@ -16,7 +16,7 @@ use uuid::Uuid;
 use super::answer::Answer;
 use super::negotiation::{self, Accepted, MediaType};
 use super::parameters::{self, Asked};
-use super::sign_in::sign_in;
+use super::sign_in::{SignInRefusal, sign_in_as};
 use super::{BODY_PATIENCE, Service, graphql_sse, graphql_ws, request_id, trace};
 use crate::app::access::{Identity, Viewer};
 use crate::graphql::{Call, Code, Language, Operation, OperationType, Response, Session};
@@ -87,31 +87,39 @@ impl<'a> Exchange<'a> {
         Answer::refuse(self.accepted.for_errors(), status, code, message)
     }
 
-    async fn sign_in(&self) -> Result<(Viewer, Identity), Answer> {
-        sign_in(self.service, self.headers, self.language, self.id).await.map_err(|refusal| {
-            let (status, code, message) = refusal.parts(self.language);
-            self.refuse(status, code, &message)
-        })
+    /// Whose the token is, before anything of the body is read.
+    fn verify(&self) -> Result<Identity, Answer> {
+        self.service.0.verifier.verify_headers(self.headers).map_err(|why| self.not_signed_in(&SignInRefusal::Unauthenticated(why)))
+    }
+
+    async fn sign_in(&self, identity: Identity) -> Result<(Viewer, Identity), Answer> {
+        sign_in_as(self.service, identity, self.language, self.id).await.map_err(|refusal| self.not_signed_in(&refusal))
+    }
+
+    fn not_signed_in(&self, refusal: &SignInRefusal) -> Answer {
+        let (status, code, message) = refusal.parts(self.language);
+        self.refuse(status, code, &message)
     }
 
     async fn post(&self, body: Body) -> Result<Question, Answer> {
         if !negotiation::is_json(self.headers) {
             return Err(self.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::BadUserInput, "send `Content-Type: application/json` in UTF-8"));
         }
+        let identity = self.verify()?;
         let max = self.service.0.limits.body;
         let body = match timeout(BODY_PATIENCE, axum::body::to_bytes(body, max)).await {
             Ok(Ok(body)) => body,
             Ok(Err(_)) => return Err(self.refuse(StatusCode::PAYLOAD_TOO_LARGE, Code::BadUserInput, &format!("the request is longer than {max} bytes"))),
             Err(_) => return Err(self.refuse(StatusCode::REQUEST_TIMEOUT, Code::BadUserInput, "the request did not end")),
         };
-        let (viewer, identity) = self.sign_in().await?;
+        let (viewer, identity) = self.sign_in(identity).await?;
         let asked = parameters::of_body(&body, self.service.0.limits.batch);
         let asked = asked.map_err(|what| self.refuse(StatusCode::BAD_REQUEST, Code::BadUserInput, &what))?;
         Ok(Question { viewer, identity, asked })
     }
 
     async fn get(&self, query: &str) -> Result<Question, Answer> {
-        let (viewer, identity) = self.sign_in().await?;
+        let (viewer, identity) = self.sign_in(self.verify()?).await?;
         let call = parameters::of_query(query).map_err(|what| self.refuse(StatusCode::BAD_REQUEST, Code::BadUserInput, what))?;
         Ok(Question { viewer, identity, asked: Asked::One(Box::new(call)) })
     }

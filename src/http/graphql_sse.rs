@@ -12,7 +12,8 @@ use axum::response::{IntoResponse as _, Response as HttpResponse};
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::answer::request_id_header;
@@ -23,6 +24,10 @@ use crate::domain::event::Timestamp;
 use crate::graphql::{Code, Language, Operation, Response, Session};
 use crate::metrics::METRICS;
 
+/// Parts that wait for the client to read; then its operation waits.
+const WAITING: usize = 8;
+/// How long a client may take to read what it is sent.
+const SEND_PATIENCE: Duration = Duration::from_secs(30);
 /// How often something is sent over a quiet stream, so that what lies between keeps it open.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
 /// Nothing, for programs; that the stream is open, for browsers.
@@ -32,17 +37,19 @@ const COMPLETE: &str = "event: complete\ndata:\n\n";
 /// The stream of an operation's responses.
 pub(super) fn open(service: &Service, operation: Operation, session: Arc<Session>, expires: Option<Timestamp>, place: Option<Place>, id: Uuid) -> HttpResponse {
     METRICS.count_operation("sse");
+    let (parts, body) = mpsc::channel(WAITING);
     let connection = Connection {
         language: session.language(),
         expires: Instant::now() + expires.map_or(FAR, |expires| time_until(expires, service.0.app.now())),
         stopping: service.0.stopping.clone(),
         responses: service.0.executor.stream(operation, session),
-        is_over: false,
+        parts,
         _place: place,
         _held_open: service.0.open.upgrade(),
     };
-    let parts = stream::unfold(connection, |mut connection| async { connection.next().await.map(|part| (part, connection)) });
-    into_response(stream::once(async { COMMENT.to_owned() }).chain(parts), id)
+    // A task of its own: whether or not its client reads, a stream ends when it has to.
+    tokio::spawn(connection.run().in_current_span());
+    into_response(stream::unfold(body, |mut body| async { body.recv().await.map(|part| (part, body)) }), id)
 }
 
 /// The stream of an operation that is not executed.
@@ -63,31 +70,33 @@ struct Connection {
     expires: Instant,
     stopping: watch::Receiver<bool>,
     responses: BoxStream<'static, Response>,
-    is_over: bool,
+    parts: mpsc::Sender<String>,
     _place: Option<Place>,
     /// So that stopping waits.
     _held_open: Option<mpsc::Sender<()>>,
 }
 
 impl Connection {
-    /// What is to be sent next; none at the end. A service that stops breaks the stream off, so that the
-    /// client comes back.
-    async fn next(&mut self) -> Option<String> {
-        if self.is_over {
-            return None;
-        }
-        tokio::select! {
-            _sender_gone_means_stop = self.stopping.wait_for(|stop| *stop) => None,
-            () = sleep_until(self.expires) => {
-                self.is_over = true;
-                let message = Unauthenticated::Expired.message(self.language);
-                Some(last(&Code::Unauthenticated.response(&message)))
+    /// Until the operation, the token, the service, the client or its patience ends. A service that stops
+    /// breaks the stream off, so that the client comes back.
+    async fn run(mut self) {
+        let mut part = COMMENT.to_owned();
+        let mut is_over = false;
+        loop {
+            let told = timeout(SEND_PATIENCE, self.parts.send(part)).await;
+            if is_over || !matches!(told, Ok(Ok(()))) {
+                return;
             }
-            response = self.responses.next() => Some(response.map_or_else(|| {
-                self.is_over = true;
-                COMPLETE.to_owned()
-            }, |response| next(&response))),
-            () = sleep(KEEP_ALIVE) => Some(COMMENT.to_owned()),
+            (part, is_over) = tokio::select! {
+                _sender_gone_means_stop = self.stopping.wait_for(|stop| *stop) => return,
+                () = self.parts.closed() => return,
+                () = sleep_until(self.expires) => {
+                    let message = Unauthenticated::Expired.message(self.language);
+                    (last(&Code::Unauthenticated.response(&message)), true)
+                }
+                response = self.responses.next() => response.map_or_else(|| (COMPLETE.to_owned(), true), |response| (next(&response), false)),
+                () = sleep(KEEP_ALIVE) => (COMMENT.to_owned(), false),
+            };
         }
     }
 }

@@ -1,6 +1,9 @@
 //! From a token to somebody who may ask.
 
-use axum::http::{HeaderMap, StatusCode};
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::Service;
@@ -8,6 +11,9 @@ use super::authentication::Unauthenticated;
 use crate::app::AppError;
 use crate::app::access::{Identity, Viewer, is_plan_full};
 use crate::graphql::{Code, Language};
+
+/// How long a sign-in may wait, for views that do not show the newcomer.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Why somebody could not be signed in.
 pub(super) enum SignInRefusal {
@@ -27,15 +33,13 @@ impl SignInRefusal {
     }
 }
 
-/// Signs in whoever the headers' token is for.
-pub(super) async fn sign_in(service: &Service, headers: &HeaderMap, language: Language, id: Uuid) -> Result<(Viewer, Identity), SignInRefusal> {
-    let identity = service.0.verifier.verify_headers(headers).map_err(SignInRefusal::Unauthenticated)?;
-    sign_in_as(service, identity, language, id).await
-}
-
 /// Signs in whoever a verified token is for.
 pub(super) async fn sign_in_as(service: &Service, identity: Identity, language: Language, id: Uuid) -> Result<(Viewer, Identity), SignInRefusal> {
-    match service.0.app.sign_in(&identity, id).await {
+    let Ok(signed_in) = timeout(PATIENCE, service.0.app.sign_in(&identity, id)).await else {
+        tracing::error!(request = %id, "a sign-in took too long");
+        return Err(SignInRefusal::Unavailable);
+    };
+    match signed_in {
         Ok(viewer) => Ok((viewer, identity)),
         Err(error) if is_plan_full(&error) => Err(SignInRefusal::PlanIsFull(language.app_error(&error))),
         Err(AppError::Unavailable(fault)) => {
