@@ -14,7 +14,7 @@ fn folder() -> PathBuf {
 fn pass(name: &str) {
     assert!(folder().join("node_modules").is_dir(), "the clients are missing: run dev/test, or `npm ci` in tests/clients");
     let mut node = Command::new("node");
-    node.args(["--test", "--test-timeout=60000", "--test-force-exit"]).arg(format!("{name}.test.mjs")).current_dir(folder()).env("ENTRENOUS_BINARY", BINARY);
+    node.args(["--test", "--test-timeout=300000", "--test-force-exit"]).arg(format!("{name}.test.mjs")).current_dir(folder()).env("ENTRENOUS_BINARY", BINARY);
     let output = node.output().expect("node");
     assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
 }
