@@ -15,6 +15,8 @@ fn pass(name: &str) {
     assert!(folder().join("node_modules").is_dir(), "the clients are missing: run dev/test, or `npm ci` in tests/clients");
     let mut node = Command::new("node");
     node.args(["--test", "--test-timeout=300000", "--test-force-exit"]).arg(format!("{name}.test.mjs")).current_dir(folder()).env("ENTRENOUS_BINARY", BINARY);
+    // The same operations each time; others by another seed.
+    node.env("FUZZ_SEED", std::env::var("FUZZ_SEED").unwrap_or_else(|_| "1".to_owned()));
     let output = node.output().expect("node");
     assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
 }
@@ -38,4 +40,4 @@ macro_rules! clients {
     };
 }
 
-clients!(apollo, codegen, eslint, graphql_http, graphql_sse, graphql_ws, guide, relay, urql);
+clients!(apollo, codegen, eslint, fuzz, graphql_http, graphql_sse, graphql_ws, guide, relay, urql);
