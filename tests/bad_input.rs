@@ -176,6 +176,7 @@ async fn a_client_that_never_ends_its_request_keeps_nobody_waiting() {
     let mut stuck = tokio::net::TcpStream::connect(server.url.trim_start_matches("http://")).await.expect("a socket");
     stuck.write_all(b"POST /graphql HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{").await.expect("sent");
     alice.ask("{ me { id } }").await;
+    let mut mute = tokio::net::TcpStream::connect(server.url.trim_start_matches("http://")).await.expect("a socket");
     let mut silent = tokio::net::TcpStream::connect(server.url.trim_start_matches("http://")).await.expect("a socket");
     silent.write_all(b"POST /graphql HTTP/1.1\r\nhost:").await.expect("sent");
     let mut wrong = tokio::net::TcpStream::connect(server.url.trim_start_matches("http://")).await.expect("a socket");
@@ -184,4 +185,5 @@ async fn a_client_that_never_ends_its_request_keeps_nobody_waiting() {
     let _closed = tokio::time::timeout(Duration::from_secs(20), wrong.read_to_end(&mut answer)).await.expect("closed");
     alice.ask("{ me { id } }").await;
     let _let_go = tokio::time::timeout(Duration::from_mins(1), silent.read_to_end(&mut answer)).await.expect("let go");
+    let _let_go = tokio::time::timeout(Duration::from_mins(1), mute.read_to_end(&mut answer)).await.expect("let go");
 }

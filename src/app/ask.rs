@@ -26,9 +26,11 @@ impl App {
     /// # Errors
     /// When the service cannot answer.
     pub async fn users(&self, viewer: &Viewer, search: Option<&str>, slice: Slice<DirectoryKey>) -> Result<Page<UserView>, AppError> {
-        let part = searchable(search.unwrap_or_default().trim());
+        let search = search.unwrap_or_default().trim();
+        // Looked at before anything is made of it.
+        let part = if search.len() > LONGEST_SEARCH_BYTES { return Ok(Page::empty()) } else { searchable(search) };
         if part.len() > LONGEST_SEARCH_BYTES || part.chars().any(char::is_control) {
-            return Ok(Page { rows: vec![], has_next: false, has_previous: false });
+            return Ok(Page::empty());
         }
         Ok(self.0.store.directory(viewer.id(), &part, slice).await?)
     }

@@ -99,8 +99,11 @@ pub async fn run(app: App, from: Checkpoint, reporter: Reporter) -> Result<(), P
         METRICS.fold_time.observe(timer.seconds());
         METRICS.fold_batch.observe(f64::from(u32::try_from(events.len()).unwrap_or(u32::MAX)));
         METRICS.views_progress_at.set(app.now().0.div_euclid(1_000_000));
-        hub.publish(told);
+        // First whoever waits for an answer, then who is told of it: S4, that somebody is told must not show in
+        // how long the answer took.
         reporter.0.send_replace(checkpoint.position);
+        tokio::task::yield_now().await;
+        hub.publish(told);
     }
 }
 

@@ -28,8 +28,8 @@ impl SendRate {
         Self { per_second: f64::from(per_second), buckets: Mutex::default() }
     }
 
-    /// Takes a token for each of `count` sends, or says in how many seconds there are enough. More than a
-    /// full burst are let through when the bucket is full, and paid for afterwards.
+    /// Takes a token for each of `count` sends, or says in how many seconds there are enough; for more than a
+    /// full burst, when it is full.
     pub(super) fn take(&self, user: &UserId, count: usize, now: Timestamp) -> Result<(), u64> {
         if self.per_second == 0.0 {
             return Ok(());
@@ -43,13 +43,13 @@ impl SendRate {
         bucket.tokens = self.filled(bucket, now);
         bucket.at = now;
         #[expect(clippy::cast_precision_loss, reason = "as many as fit into a document")]
-        let (price, needed) = (count as f64, (count as f64).min(full));
-        if bucket.tokens >= needed {
+        let price = count as f64;
+        if bucket.tokens >= price {
             bucket.tokens -= price;
             return Ok(());
         }
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few seconds")]
-        Err(((needed - bucket.tokens) / self.per_second).ceil() as u64)
+        Err(((price.min(full) - bucket.tokens) / self.per_second).ceil().max(1.0) as u64)
     }
 
     /// A clock that went back fills nothing.
@@ -82,7 +82,7 @@ mod tests {
         let user = UserId::from_stored("alice");
         let take = |count, seconds: i64| rate.take(&user, count, Timestamp(seconds * 1_000_000));
         assert_eq!((take(8, 0), take(3, 0), take(2, 0)), (Ok(()), Err(1), Ok(())));
-        assert_eq!((take(25, 5), take(1, 5)), (Ok(()), Err(8)), "more than a burst, from a full bucket");
+        assert_eq!((take(25, 5), take(10, 5)), (Err(1), Ok(())), "never more than a burst");
     }
 
     #[test]

@@ -114,8 +114,8 @@ pub(super) struct Serve {
     #[arg(long, env = "ENTRENOUS_SEND_RATE", default_value_t = 20, value_name = "SENDS")]
     pub send_rate: u32,
     /// How many inbox events a client may have missed and still be caught up with.
-    #[arg(long, env = "ENTRENOUS_RESUME_LIMIT", default_value_t = 1_000, value_name = "EVENTS")]
-    pub resume_limit: usize,
+    #[arg(long, env = "ENTRENOUS_RESUME_LIMIT", default_value_t = 1_000, value_name = "EVENTS", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
+    pub resume_limit: u32,
     #[command(flatten)]
     pub edge: Edge,
     /// How log lines look.
@@ -192,6 +192,7 @@ impl Edge {
     }
 
     pub fn executor_options(&self) -> anyhow::Result<graphql::Options> {
+        anyhow::ensure!(!self.request_timeout.is_negative(), "--request-timeout is not negative; 0s is for ever");
         let limits = graphql::Limits {
             depth: self.max_depth,
             complexity: self.max_complexity,

@@ -39,7 +39,7 @@ async fn start(serve: Serve) -> anyhow::Result<()> {
     let checkpoint = projector::catch_up(&log, &store).await?;
     let (reporter, progress) = projector::progress(checkpoint);
     let sources = Sources { clock: Arc::new(now), uuid: Arc::new(new_id) };
-    let settings = Settings { user_limit: serve.user_limit, send_rate: serve.send_rate, resume_limit: serve.resume_limit };
+    let settings = Settings { user_limit: serve.user_limit, send_rate: serve.send_rate, resume_limit: serve.resume_limit as usize };
     let app = App::new(log.clone(), store, progress, sources, settings);
     let mut projecting = tokio::spawn(projector::run(app.clone(), checkpoint, reporter));
 

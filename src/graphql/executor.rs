@@ -105,7 +105,7 @@ impl Executor {
         let operation = document.operation(call.operation_name.as_deref())?;
         let refused = |code: Code, message: &str| Box::new(code.response(message));
         let variables = coerce_variable_values(&self.contract.schema, operation, &call.variables)
-            .map_err(|error| refused(Code::BadUserInput, &excerpt(&error.message().to_string())))?;
+            .map_err(|error| refused(Code::BadUserInput, &without_value(&error.message().to_string())))?;
         let plan = plan(&self.contract, &document.executable, operation, &variables).map_err(|(code, message)| refused(code, &message))?;
         check_size(&self.limits, plan.size).map_err(|(code, message)| refused(code, &message))?;
         let mut request = Request::new("");
@@ -156,10 +156,11 @@ impl Executor {
     }
 }
 
-/// A message may quote a value as long as a request.
-fn excerpt(message: &str) -> String {
-    const CHARACTERS: usize = 300;
-    message.chars().take(CHARACTERS).collect()
+/// What is wrong with a variable, without the value: it may be a text that nobody else should read.
+fn without_value(message: &str) -> String {
+    let (what, value) = message.split_once(": ").unwrap_or((message, ""));
+    let expected = value.rfind(" to type ").map_or("", |at| &value[at..]);
+    format!("{what}{expected}")
 }
 
 fn panicked(session: &Session) -> Response {

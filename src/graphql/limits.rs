@@ -34,6 +34,8 @@ impl Default for Limits {
 pub(super) const MAX_DOCUMENT_BYTES: usize = 64 << 10;
 /// The most fields and fragments of a document, each fragment counted wherever it is spread.
 const MAX_SELECTIONS: usize = 2_000;
+/// The longest key of an answer: it is written once for every row.
+const MAX_NAME_BYTES: usize = 128;
 /// How deep fields and fragments may be nested in each other, so that looking has an end.
 const MAX_LEVELS: usize = 64;
 /// The most lists of types in lists of types. GraphiQL needs one.
@@ -147,6 +149,9 @@ impl<'a> Counter<'a> {
             });
             let aliases = usize::from(selection.as_field().is_some_and(|field| field.alias.is_some()));
             check_arguments(selection)?;
+            if selection.as_field().is_some_and(|field| field.response_name().len() > MAX_NAME_BYTES) {
+                return Err(too_complex(format!("a name is longer than {MAX_NAME_BYTES} bytes")));
+            }
             count.add(Count { selections: 1, aliases, directives: directives(selection).len(), height: 0 });
         }
         count.height += 1;
@@ -233,6 +238,12 @@ mod tests {
         let unspread = format!("{{ me {{ id }} }} fragment a on User {{ {} }}", "x: id ".repeat(101));
         assert_eq!(checked(&unspread), Err(Code::QueryTooComplex), "it is validated, too");
         assert_eq!(checked(&format!("query {} {{ me {{ id }} }}", "@odd ".repeat(101))), Err(Code::QueryTooComplex));
+    }
+
+    #[test]
+    fn a_key_is_not_long() {
+        assert_eq!(checked(&format!("{{ {}: me {{ id }} }}", "a".repeat(128))), Ok(()));
+        assert_eq!(checked(&format!("{{ {}: me {{ id }} }}", "a".repeat(129))), Err(Code::QueryTooComplex));
     }
 
     #[test]

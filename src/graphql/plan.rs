@@ -5,6 +5,7 @@
 //! The executor resolves a field as often as it is written; collected, a mutation that is written twice
 //! under one key is done once. It takes an absent variable for null; in its place there is nothing.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
 use apollo_compiler::ast::{self, DirectiveList, OperationType, Type};
@@ -24,6 +25,11 @@ use super::shape::{Entry, Inside, Shape, TYPE_NAME};
 const INTROSPECTION_COST: usize = 500;
 /// Fields of introspection that lead to further types. One in another in another makes answers without end.
 const TYPE_LISTS: [&str; 4] = ["fields", "inputFields", "interfaces", "possibleTypes"];
+
+/// The most that an operation's values take together, in bytes; each as often as it is used. What a
+/// subscription asks with is kept as long as it lasts.
+const MAX_VALUES: usize = 4 << 20;
+const MAX_LASTING_VALUES: usize = 64 << 10;
 
 /// An operation, ready for the executor.
 pub(super) struct Plan {
@@ -54,7 +60,8 @@ type Misfit = (Code, String);
 /// # Errors
 /// When null would stand where it may not, or a variable of one type where another is asked for.
 pub(super) fn plan(contract: &Contract, document: &ExecutableDocument, operation: &Operation, variables: &JsonMap) -> Result<Plan, Misfit> {
-    let planner = Planner { contract, document, operation, variables };
+    let most = if operation.operation_type == OperationType::Subscription { MAX_LASTING_VALUES } else { MAX_VALUES };
+    let planner = Planner { contract, document, operation, variables, values: Cell::new(most) };
     let mut collected = planner.object(&operation.selection_set.ty, &[&operation.selection_set])?;
     // Else an object of which nothing is left could not be told from null. A subscription's is never empty.
     if operation.operation_type != OperationType::Subscription {
@@ -80,6 +87,8 @@ struct Planner<'a> {
     document: &'a ExecutableDocument,
     operation: &'a Operation,
     variables: &'a JsonMap,
+    /// Bytes of values that the plan may still hold.
+    values: Cell<usize>,
 }
 
 /// What is asked of an object.
@@ -150,7 +159,10 @@ impl<'a> Planner<'a> {
             ast::Value::Variable(name) => self.variable(name, ty, optional)?,
             ast::Value::Null => Some(Value::Null),
             ast::Value::Enum(name) => Some(Value::Enum(Name::new(name))),
-            ast::Value::String(text) => Some(Value::String(text.clone())),
+            ast::Value::String(text) => {
+                self.hold(text.len())?;
+                Some(Value::String(text.clone()))
+            }
             ast::Value::Float(number) => Some(number.try_to_f64().ok().and_then(Number::from_f64).map_or(Value::Null, Value::Number)),
             // Longer than any number: an identifier.
             ast::Value::Int(number) => Some(number.as_str().parse().map_or_else(|_| Value::String(number.as_str().to_owned()), Value::Number)),
@@ -192,7 +204,17 @@ impl<'a> Planner<'a> {
         if !fits {
             return Err((Code::ValidationFailed, format!("the variable `${name}` of type {} stands where {ty} is asked for", definition.ty)));
         }
-        Ok(self.variables.get(name).map(json_value))
+        let Some(value) = self.variables.get(name) else { return Ok(None) };
+        self.hold(bytes_of(value))?;
+        Ok(Some(json_value(value)))
+    }
+
+    /// A value is held once for every place where it stands.
+    fn hold(&self, bytes: usize) -> Result<(), Misfit> {
+        let left = self.values.get().checked_sub(bytes);
+        let left = left.ok_or_else(|| (Code::QueryTooComplex, "the operation's values are too long, or used too often".to_owned()))?;
+        self.values.set(left);
+        Ok(())
     }
 
     /// One field of the answer, however often it was written.
@@ -281,6 +303,16 @@ impl Size {
     /// One of two objects.
     fn or(self, other: Self) -> Self {
         Self { depth: self.depth.max(other.depth), cost: self.cost.max(other.cost), ..self }
+    }
+}
+
+/// What a value takes, about.
+fn bytes_of(value: &JsonValue) -> usize {
+    match value {
+        JsonValue::Null | JsonValue::Bool(_) | JsonValue::Number(_) => 8,
+        JsonValue::String(text) => text.as_str().len(),
+        JsonValue::Array(items) => items.iter().map(bytes_of).sum(),
+        JsonValue::Object(fields) => fields.iter().map(|(name, value)| name.as_str().len() + bytes_of(value)).sum(),
     }
 }
 

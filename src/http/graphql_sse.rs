@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::answer::request_id_header;
 use super::authentication::Unauthenticated;
 use super::quotas::Place;
-use super::{FAR, Service, no_store, time_until};
+use super::{FAR, Service, no_store, time_until, told_to_stop};
 use crate::domain::event::Timestamp;
 use crate::graphql::{Code, Language, Operation, Response, Session};
 use crate::metrics::METRICS;
@@ -88,7 +88,7 @@ impl Connection {
                 return;
             }
             (part, is_over) = tokio::select! {
-                _sender_gone_means_stop = self.stopping.wait_for(|stop| *stop) => return,
+                () = told_to_stop(&mut self.stopping) => return,
                 () = self.parts.closed() => return,
                 () = sleep_until(self.expires) => {
                     let message = Unauthenticated::Expired.message(self.language);

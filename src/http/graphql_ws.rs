@@ -10,19 +10,19 @@ use std::time::Duration;
 use async_graphql::ServerError;
 use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
 use axum::response::Response as HttpResponse;
-use futures_util::stream::SplitSink;
-use futures_util::{SinkExt as _, Stream, StreamExt as _, pin_mut};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{SinkExt as _, StreamExt as _};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::error::{Error as SocketError, ProtocolError};
 use tracing::Instrument as _;
 
 use super::parameters::Parameters;
 use super::quotas::Place;
 use super::sign_in::{SignInRefusal, sign_in_as};
-use super::{FAR, Service, time_until, trace};
+use super::{FAR, Service, time_until, told_to_stop, trace};
 use crate::app::access::Viewer;
 use crate::graphql::{Call, Code, Language, Operation, OperationType, Response, Session};
 use crate::metrics::{Held, METRICS};
@@ -42,6 +42,8 @@ const LINGER: Duration = Duration::from_secs(1);
 const WAITING: usize = 32;
 /// What a socket keeps to read into and to write from; most are idle.
 const BUFFER_BYTES: usize = 4 << 10;
+/// The longest id of an operation: every response repeats it.
+const MAX_ID_BYTES: usize = 256;
 /// Operations at once on one socket.
 const MAX_OPERATIONS: usize = 100;
 
@@ -164,10 +166,10 @@ pub(super) fn upgrade(service: Service, upgrade: WebSocketUpgrade, language: Lan
             let Some(_held_open) = service.0.open.upgrade() else { return };
             let _counted = Held::one(&METRICS.sockets);
             let speaks = socket.protocol().is_some_and(|protocol| protocol.as_bytes() == PROTOCOL.as_bytes());
-            let (sink, stream) = socket.split();
+            let (sink, mut stream) = socket.split();
             let mut connection = Connection::new(service, sink, language);
-            let close = if speaks { connection.run(stream).await } else { Some(Close::SubprotocolNotAcceptable) };
-            connection.end(close).await;
+            let close = if speaks { connection.run(&mut stream).await } else { Some(Close::SubprotocolNotAcceptable) };
+            connection.end(close, stream).await;
         },
     )
 }
@@ -208,8 +210,7 @@ impl Connection {
     }
 
     /// Until the socket is to be closed; none where it is already.
-    async fn run(&mut self, stream: impl Stream<Item = Result<Message, axum::Error>>) -> Option<Close> {
-        pin_mut!(stream);
+    async fn run(&mut self, stream: &mut SplitStream<WebSocket>) -> Option<Close> {
         let mut stopping = self.service.0.stopping.clone();
         let mut heard = Instant::now();
         let mut ping_at = heard + PING_EVERY;
@@ -240,16 +241,21 @@ impl Connection {
     }
 
     /// Stops every operation and closes the socket.
-    async fn end(mut self, close: Option<Close>) {
+    async fn end(mut self, close: Option<Close>, mut stream: SplitStream<WebSocket>) {
         for (_, operation) in self.operations.values() {
             operation.abort();
         }
         if let Some(close) = close {
             tracing::info!(code = close.frame().code, "a socket was closed");
             let _peer_gone = self.send(Message::Close(Some(close.frame()))).await;
-            if close == Close::TooBig {
-                sleep(LINGER).await;
-            }
+            let unread = async {
+                while let Some(Ok(_)) = stream.next().await {}
+                // What is too big stays unread.
+                if close == Close::TooBig {
+                    std::future::pending::<()>().await;
+                }
+            };
+            let _client_never_closed = timeout(LINGER, unread).await;
         }
         let _peer_gone = timeout(SEND_PATIENCE, self.sink.close()).await;
     }
@@ -277,7 +283,9 @@ impl Connection {
             Ok(FromClient::ConnectionInit { payload }) => self.initialise(payload.unwrap_or_default()).await,
             Ok(FromClient::Ping { payload }) => self.send(ToClient::Pong { payload }.message()).await,
             Ok(FromClient::Pong { .. }) => Ok(()),
-            Ok(FromClient::Subscribe { id, .. }) if id.is_empty() => Err(Some(Close::BadRequest("An operation needs an id"))),
+            Ok(FromClient::Subscribe { id, .. }) if id.is_empty() || id.len() > MAX_ID_BYTES => {
+                Err(Some(Close::BadRequest("An operation has an id of 1 to 256 bytes")))
+            }
             Ok(FromClient::Subscribe { id, payload }) => self.subscribe(id.into(), payload).await,
             Ok(FromClient::Complete { id }) => {
                 if let Some((_, operation)) = self.operations.remove(id.as_str()) {
@@ -383,8 +391,4 @@ fn place_of(service: &Service, session: &Session, operation: &Operation) -> Resu
 fn token(payload: &serde_json::Map<String, serde_json::Value>) -> Option<Cow<'_, str>> {
     let value = ["authorization", "Authorization", "token"].iter().find_map(|name| payload.get(*name)?.as_str())?;
     Some(super::authentication::bearer(value).unwrap_or(value).into())
-}
-
-async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
-    let _sender_gone_means_stop = stopping.wait_for(|stop| *stop).await;
 }

@@ -21,9 +21,9 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use axum::routing::{any, get, post};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
+use futures_util::pin_mut;
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
@@ -68,7 +68,7 @@ struct Shared {
     /// Development mode: a sign-in by name, and GraphiQL.
     development: Option<TokenSigner>,
     stopping: watch::Receiver<bool>,
-    /// Held by each open socket, so that stopping can wait for them.
+    /// Held by each connection and each open socket, so that stopping can wait for them.
     open: mpsc::WeakSender<()>,
 }
 
@@ -123,23 +123,18 @@ pub async fn serve(listener: TcpListener, app: App, settings: Settings, stop: wa
         stopping: stop.clone(),
         open: open.downgrade(),
     }));
-    let graceful = GracefulShutdown::new();
-    accept(listener, router(service, settings.origins), &graceful, stop).await?;
-    let drained = async {
-        graceful.shutdown().await;
-        drop(open);
-        let _none_left = all_closed.recv().await;
-    };
-    if timeout(DRAIN_PATIENCE, drained).await.is_err() {
+    accept(listener, router(service, settings.origins), &open, stop).await?;
+    drop(open);
+    if timeout(DRAIN_PATIENCE, all_closed.recv()).await.is_err() {
         tracing::warn!("some connections did not end in time");
     }
     Ok(())
 }
 
 /// Takes connections until told to stop. A client that does not ask within a while is let go.
-async fn accept(listener: TcpListener, router: Router, graceful: &GracefulShutdown, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
-    let mut http = Builder::new(TokioExecutor::new()).http1_only();
-    http.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
+async fn accept(listener: TcpListener, router: Router, open: &mpsc::Sender<()>, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+    let mut http = http1::Builder::new();
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
     loop {
         let (socket, peer) = tokio::select! {
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
@@ -158,14 +153,27 @@ async fn accept(listener: TcpListener, router: Router, graceful: &GracefulShutdo
             continue;
         }
         let service = router.clone().map_request(beside(health::Peer(peer)));
-        let connection = http.serve_connection_with_upgrades(TokioIo::new(socket), TowerToHyperService::new(service)).into_owned();
-        let watched = graceful.watch(connection);
+        let connection = http.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service)).with_upgrades();
+        let (held_open, mut stop) = (open.clone(), stop.clone());
         tokio::spawn(async move {
-            if let Err(error) = watched.await {
+            let _held_open = held_open;
+            pin_mut!(connection);
+            let ended = tokio::select! {
+                ended = &mut connection => ended,
+                () = told_to_stop(&mut stop) => {
+                    connection.as_mut().graceful_shutdown();
+                    connection.await
+                }
+            };
+            if let Err(error) = ended {
                 tracing::debug!(%error, "a connection ended");
             }
         });
     }
+}
+
+async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
+    let _sender_gone_means_stop = stopping.wait_for(|stop| *stop).await;
 }
 
 /// Puts who is at the other end beside a request.

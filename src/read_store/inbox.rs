@@ -119,6 +119,6 @@ fn newer_messages(moment: &Connection, row: &ConversationRow, after: Position, l
         if look > limit {
             return Ok(false);
         }
-        look = limit + 1;
+        look = limit.saturating_add(1);
     }
 }

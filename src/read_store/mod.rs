@@ -139,6 +139,11 @@ pub struct Page<T> {
 }
 
 impl<T> Page<T> {
+    #[must_use]
+    pub fn empty() -> Self {
+        Self { rows: vec![], has_next: false, has_previous: false }
+    }
+
     /// From rows read in the slice's direction, one more than asked for where there are more.
     fn of<K>(mut rows: Vec<T>, slice: &Slice<K>) -> Self {
         let more = rows.len() > slice.take.count();

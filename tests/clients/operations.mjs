@@ -46,7 +46,10 @@ const FRACTIONS = ['1.5', '2.0', '1e2', '1E-2', '-0.0'];
 const CHARACTERS = ['a', 'Z', '0', ' ', 'é', 'e\u0301', 'ß', 'İ', '中', '𝐀', '𠮷', '"', '\\', '/', '\n', '\t', '\u2028', '\u200b', '#', '{', '$', "'", '`'];
 const ALIASES = ['a', 'b', 'id', 'name', 'node', 'conversation', 'text', 'on', 'type', 'true', '_'];
 const SEPARATORS = [' ', ' ', '\n', ', ', ' ,,\t', ' # { " }\n', '\r\n', '\ufeff '];
+/** Names that begin as keywords do are names. */
+const FRAGMENTS = ['F', 'F', 'F', 'onF', 'nullF', 'trueF', 'fragmentF', '_'];
 const SKIPPING = ['skip', 'include'];
+const SIZES = ['first', 'last'];
 
 /** How often something is written that is probably not valid. */
 const ODD = 0.004;
@@ -59,8 +62,11 @@ export class Writer {
   #odd;
   #variables = new Map();
   #fragments = [];
+  /** The fields that were written, by the type they are asked of. */
   #heads = new Map();
+  /** The field that each key stands for. */
   #keys = new Map();
+  /** How many fields may still come. */
   #left = 40;
 
   constructor(random, schema, words, odd = ODD) {
@@ -113,11 +119,12 @@ export class Writer {
     return `{${selections.join(this.#gap())}}`;
   }
 
+  /** Of a union and of an interface little can be asked but in fragments. */
   #selection(type, depth, uses) {
+    const [inline, spread] = isUnionType(type) ? [0.7, 0.15] : isAbstractType(type) ? [0.45, 0.1] : [0.08, 0.08];
     const roll = this.#random.next();
-    const isBare = isUnionType(type) && depth > 0;
-    if (roll < (isBare ? 0.7 : isAbstractType(type) ? 0.45 : 0.08) && depth > 0) return this.#inline(type, depth, uses);
-    if (roll < (isBare ? 0.85 : 0.55) && roll > 0.47 && depth > 0 && this.#left > 0) return this.#spread(type, depth, uses);
+    if (roll < inline && depth > 0) return this.#inline(type, depth, uses);
+    if (roll >= inline && roll < inline + spread && depth > 0 && this.#left > 0) return this.#spread(type, depth, uses);
     return this.#field(type, depth, uses);
   }
 
@@ -160,11 +167,16 @@ export class Writer {
   #field(type, depth, uses) {
     this.#left -= 1;
     const head = this.#head(type, depth, uses);
-    if (!head) return `${this.#random.chance(0.1) ? `${this.#random.pick(['t', '__t'])}: ` : ''}__typename${type === this.#schema.getSubscriptionType() ? '' : this.#directives(uses)}`;
+    if (!head) return this.#typeName(type, uses);
     const named = getNamedType(head.type);
     const set = isCompositeType(named) ? this.#set(named, depth - 1, uses) : '';
     const isRoot = type === this.#schema.getSubscriptionType();
     return `${head.text}${isRoot ? '' : this.#directives(uses)}${set && this.#gap()}${set}`;
+  }
+
+  #typeName(type, uses) {
+    const alias = this.#random.chance(0.1) ? `${this.#random.pick(['t', '__t'])}: ` : '';
+    return `${alias}__typename${type === this.#schema.getSubscriptionType() ? '' : this.#directives(uses)}`;
   }
 
   /** A field without what is inside it. Some are written again, to be merged. */
@@ -215,10 +227,10 @@ export class Writer {
 
   #arguments(field, uses) {
     const isPage = field.args.some(({ name }) => name === 'first');
-    const size = isPage && this.#random.chance(0.75) ? this.#random.pick(['first', 'last']) : undefined;
+    const size = isPage && this.#random.chance(0.75) ? this.#random.pick(SIZES) : undefined;
     const given = field.args.filter((argument) => {
       if (isRequiredArgument(argument)) return !this.#random.chance(this.#odd);
-      if (size && SMALL_PAGES.includes(argument.name)) return argument.name === size;
+      if (size && SIZES.includes(argument.name)) return argument.name === size;
       return this.#random.chance(0.25);
     });
     if (given.length === 0) return '';
@@ -304,9 +316,6 @@ export class Writer {
   }
 }
 
-const FRAGMENTS = ['F', 'F', 'F', 'onF', 'nullF', 'trueF', 'fragmentF', '_'];
-const SMALL_PAGES = ['first', 'last'];
-
 export function randomText(random, longest) {
   return Array.from({ length: random.below(longest) }, () => random.pick(CHARACTERS)).join('');
 }
@@ -319,7 +328,10 @@ function jsonString(random, text) {
 
 /** One of the ways to write a text in a document. */
 export function documentString(random, text) {
-  if (random.chance(0.15)) return `"""${random.pick(['', '\n', '\n  ', '\r\n\t'])}${text.replaceAll('"""', '\\"""').replaceAll('\n', '\n  ')}${random.pick(['\n', ' \n '])}"""`;
+  if (random.chance(0.15)) {
+    const lines = text.replaceAll('"""', '\\"""').replaceAll('\n', '\n  ');
+    return `"""${random.pick(['', '\n', '\n  ', '\r\n\t'])}${lines}${random.pick(['\n', ' \n '])}"""`;
+  }
   const escaped = [...text].map((character) => documentCharacter(random, character));
   return `"${escaped.join('')}"`;
 }
@@ -362,19 +374,27 @@ const SPOILERS = [
   (random, request) => dropGroup(random, request, '(', ')'),
   (random, request) => dropGroup(random, request, '{', '}'),
   (random, request) => (request.query = request.query.slice(0, random.below(request.query.length))),
-  (random, request) => (request.query = inserted(random, request.query, String.fromCodePoint(random.pick([random.below(128), random.below(0xd800), 0x1f600])))),
+  (random, request) => (request.query = inserted(random, request.query, anyCharacter(random))),
   (random, request) => afterBrace(random, request, `...F${random.below(3)} `),
   (random, request, schema) => afterBrace(random, request, `${random.pick([...ALIASES, randomName(random, schema)])}: ${randomName(random, schema)} `),
   (random, request, schema) => afterBrace(random, request, `... on ${random.pick(Object.keys(schema.getTypeMap()))} { __typename } `),
   (random, request) => (request.query = `${request.query} ${random.pick(DEFINITIONS)}`),
   (random, request) => (request.query = request.query.replace(/\$v\d+: /, (definition) => `$unused: Int ${definition}`)),
   (random, request) => (request.query = request.query.replace(/\$v\d+(?!\w|:)/, '$undefined')),
-  (random, request) => (request.query = request.query.replace(/(\$v\d+: )([\w[\]!]+)/, (_, name, type) => `${name}${random.pick([`${type}!`, `[${type}]`, type.replace('!', ''), 'User', 'Odd', 'String'])}`)),
+  (random, request) => (request.query = request.query.replace(/(?<=\$v\d+: )[\w[\]!]+/, (type) => otherType(random, type))),
   (random, request) => (request.operationName = random.pick([undefined, 'Op1', 'Odd'])),
   (random, request) => changeVariable(random, request, (name) => [name, random.pick(WRONG_JSON)]),
   (random, request) => changeVariable(random, request, (_, json) => ['odd', json]),
-  (random, request) => (request.variables = random.pick([undefined, '{}'])),
+  (random, request) => (request.variables = random.pick([undefined, '{}', 'null'])),
 ];
+
+function anyCharacter(random) {
+  return String.fromCodePoint(random.pick([random.below(128), random.below(0xd800), 0x1f600]));
+}
+
+function otherType(random, type) {
+  return random.pick([`${type}!`, `[${type}]`, type.replace('!', ''), 'User', 'Odd', 'String']);
+}
 
 function typo(random, name) {
   const at = random.below(name.length);
@@ -443,7 +463,7 @@ function dropGroup(random, request, open, close) {
 }
 
 function changeVariable(random, request, change) {
-  const variables = Object.entries(JSON.parse(request.variables ?? '{}')).map(([name, value]) => [name, JSON.stringify(value)]);
+  const variables = Object.entries(JSON.parse(request.variables ?? 'null') ?? {}).map(([name, value]) => [name, JSON.stringify(value)]);
   if (variables.length === 0) return;
   const at = random.below(variables.length);
   variables[at] = change(...variables[at]);

@@ -40,6 +40,11 @@ impl MessageText {
         if written.chars().any(|c| c.is_control() && c != '\n' && c != '\t') {
             return Err(TextRefusal::HasControlCharacter);
         }
+        let written = written.trim();
+        // No normalisation makes these few enough characters: four scalar values, of four bytes, become one at most.
+        if written.len() > Self::MAX_CHARACTERS * 16 {
+            return Err(TextRefusal::TooLong);
+        }
         let normalised = ComposingNormalizerBorrowed::new_nfc().normalize(written);
         let text = normalised.trim();
         if text.is_empty() {
