@@ -220,6 +220,10 @@ impl<'a> Planner<'a> {
     /// One field of the answer, however often it was written.
     fn field(&self, key: &str, fields: &[&'a Node<Field>], collected: &mut Collected) -> Result<(), Misfit> {
         let first = fields[0];
+        // §5.3.2: validation takes lists of different lengths for the same argument.
+        if fields.iter().any(|field| !same_arguments(&field.arguments, &first.arguments)) {
+            return Err((Code::ValidationFailed, format!("`{key}` is asked for with different arguments")));
+        }
         let ty = first.ty();
         let at = place(first.location(), &self.document.sources);
         let sets: Vec<&SelectionSet> = fields.iter().map(|field| &field.selection_set).collect();
@@ -266,6 +270,23 @@ impl<'a> Planner<'a> {
             shapes.push((Name::new(object), Shape(collected.entries)));
         }
         Ok((selections, Inside::OneOf(shapes), size))
+    }
+}
+
+fn same_arguments(one: &[Node<ast::Argument>], other: &[Node<ast::Argument>]) -> bool {
+    let is_among = |argument: &Node<ast::Argument>| other.iter().any(|found| found.name == argument.name && same_value(&found.value, &argument.value));
+    one.len() == other.len() && one.iter().all(is_among)
+}
+
+/// The fields of an object may come in any order.
+fn same_value(one: &ast::Value, other: &ast::Value) -> bool {
+    match (one, other) {
+        (ast::Value::Object(one), ast::Value::Object(other)) => {
+            let is_among = |(name, value): &(_, Node<ast::Value>)| other.iter().any(|(found, in_other)| found == name && same_value(value, in_other));
+            one.len() == other.len() && one.iter().all(is_among)
+        }
+        (ast::Value::List(one), ast::Value::List(other)) => one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same_value(one, other)),
+        (one, other) => one == other,
     }
 }
 
@@ -428,6 +449,16 @@ mod tests {
         assert_eq!(code("[String!]", "{ name: \"x\", tags: $v }", json!({ "v": [] })), Ok(()));
         assert_eq!(code("[String]", "{ name: \"x\", tags: $v }", json!({ "v": [] })), Err(Code::ValidationFailed));
         assert_eq!(code("String", "{ name: \"x\", tags: [\"y\", $v] }", json!({})), Err(Code::ValidationFailed));
+    }
+
+    #[test]
+    fn fields_of_one_key_have_the_same_arguments() {
+        let made = |one: &str, other: &str| {
+            let make = |tags: &str| format!("make(input: {{ name: \"x\", tags: {tags} }}) {{ id }}");
+            try_planned(&format!("mutation {{ {} {} }}", make(one), make(other)), json!({})).map(drop).map_err(|(code, _)| code)
+        };
+        assert_eq!(made("[\"a\"]", "[\"a\"]"), Ok(()));
+        assert_eq!(made("[\"a\"]", "[\"a\", \"b\"]"), Err(Code::ValidationFailed));
     }
 
     #[test]
