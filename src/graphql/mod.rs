@@ -6,7 +6,7 @@
 //! | the contract | [`query`], [`mutation`], [`subscription`], [`types`], [`connection`], [`cursors`] |
 //! | from a request to its response | [`executor`] |
 //! | documents, parsed, validated and kept | [`contract`], [`documents`] |
-//! | one request's operation, what it costs and may cost | [`plan`], [`limits`] |
+//! | one request's operation, what it costs and may cost | [`plan`], [`values`], [`limits`] |
 //! | its answer | [`response`], [`shape`], [`errors`], [`messages`] |
 //! | what its resolvers share | [`session`], [`loader`] |
 
@@ -27,6 +27,7 @@ mod session;
 mod shape;
 mod subscription;
 mod types;
+mod values;
 
 use async_graphql::{SDLExportOptions, SchemaBuilder};
 

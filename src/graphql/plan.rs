@@ -5,31 +5,26 @@
 //! The executor resolves a field as often as it is written; collected, a mutation that is written twice
 //! under one key is done once. It takes an absent variable for null; in its place there is nothing.
 
-use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
-use apollo_compiler::ast::{self, DirectiveList, OperationType, Type};
+use apollo_compiler::ast::{DirectiveList, OperationType};
 use apollo_compiler::executable::{ExecutableDocument, Field, Operation, Selection, SelectionSet};
-use apollo_compiler::response::{JsonMap, JsonValue};
+use apollo_compiler::response::JsonMap;
 use apollo_compiler::{Node, ty};
 use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types as asked;
-use async_graphql::{Name, Number, Pos, Positioned, Value};
+use async_graphql::{Name, Pos, Positioned, Value};
 
 use super::connection::page_rows;
 use super::contract::{Contract, place};
 use super::errors::Code;
 use super::shape::{Entry, Inside, Shape, TYPE_NAME};
+use super::values::{Misfit, Values, same_arguments};
 
 /// The cost of introspection: its answer is long, and the same for everybody.
 const INTROSPECTION_COST: usize = 500;
 /// Fields of introspection that lead to further types. One in another in another makes answers without end.
 const TYPE_LISTS: [&str; 4] = ["fields", "inputFields", "interfaces", "possibleTypes"];
-
-/// The most that an operation's values take together, in bytes; each as often as it is used. What a
-/// subscription asks with is kept as long as it lasts.
-const MAX_VALUES: usize = 4 << 20;
-const MAX_LASTING_VALUES: usize = 64 << 10;
 
 /// An operation, ready for the executor.
 pub(super) struct Plan {
@@ -52,16 +47,12 @@ pub(super) struct Size {
     pub introspects: bool,
 }
 
-/// Why an operation is not planned.
-type Misfit = (Code, String);
-
 /// Plans an operation of a valid document, with its coerced variables.
 ///
 /// # Errors
 /// When null would stand where it may not, or a variable of one type where another is asked for.
 pub(super) fn plan(contract: &Contract, document: &ExecutableDocument, operation: &Operation, variables: &JsonMap) -> Result<Plan, Misfit> {
-    let most = if operation.operation_type == OperationType::Subscription { MAX_LASTING_VALUES } else { MAX_VALUES };
-    let planner = Planner { contract, document, operation, variables, values: Cell::new(most) };
+    let planner = Planner { contract, document, values: Values::of(contract, operation, variables) };
     let mut collected = planner.object(&operation.selection_set.ty, &[&operation.selection_set])?;
     // Else an object of which nothing is left could not be told from null. A subscription's is never empty.
     if operation.operation_type != OperationType::Subscription {
@@ -85,10 +76,7 @@ pub(super) fn plan(contract: &Contract, document: &ExecutableDocument, operation
 struct Planner<'a> {
     contract: &'a Contract,
     document: &'a ExecutableDocument,
-    operation: &'a Operation,
-    variables: &'a JsonMap,
-    /// Bytes of values that the plan may still hold.
-    values: Cell<usize>,
+    values: Values<'a>,
 }
 
 /// What is asked of an object.
@@ -143,78 +131,13 @@ impl<'a> Planner<'a> {
     fn is_included(&self, directives: &DirectiveList) -> Result<bool, Misfit> {
         for (name, wanted) in [("skip", false), ("include", true)] {
             let Some(condition) = directives.get(name).and_then(|directive| directive.specified_argument_by_name("if")) else { continue };
-            match self.value(condition, &ty!(Boolean!), false)? {
+            match self.values.value(condition, &ty!(Boolean!), false)? {
                 Some(Value::Boolean(condition)) if condition == wanted => {}
                 Some(Value::Boolean(_)) => return Ok(false),
                 Some(_) | None => return Err((Code::BadUserInput, format!("the condition of `@{name}` is neither true nor false"))),
             }
         }
         Ok(true)
-    }
-
-    /// A value of a type with its variables put in; none for a variable that has none (§3.10, §6.4.1).
-    /// `optional`: the place has a default.
-    fn value(&self, value: &ast::Value, ty: &Type, optional: bool) -> Result<Option<Value>, Misfit> {
-        let found = match value {
-            ast::Value::Variable(name) => self.variable(name, ty, optional)?,
-            ast::Value::Null => Some(Value::Null),
-            ast::Value::Enum(name) => Some(Value::Enum(Name::new(name))),
-            ast::Value::String(text) => {
-                self.hold(text.len())?;
-                Some(Value::String(text.clone()))
-            }
-            ast::Value::Float(number) => Some(number.try_to_f64().ok().and_then(Number::from_f64).map_or(Value::Null, Value::Number)),
-            // Longer than any number: an identifier.
-            ast::Value::Int(number) => Some(number.as_str().parse().map_or_else(|_| Value::String(number.as_str().to_owned()), Value::Number)),
-            ast::Value::Boolean(truth) => Some(Value::Boolean(*truth)),
-            ast::Value::List(items) => {
-                let item = |item: &Node<ast::Value>| Ok(self.value(item, ty.item_type(), false)?.unwrap_or(Value::Null));
-                Some(Value::List(items.iter().map(item).collect::<Result<_, Misfit>>()?))
-            }
-            ast::Value::Object(fields) => Some(self.input_object(fields, ty)?),
-        };
-        if found.as_ref().is_none_or(|found| *found == Value::Null) && ty.is_non_null() && !(found.is_none() && optional) {
-            return Err((Code::BadUserInput, format!("null stands where {ty} is asked for")));
-        }
-        Ok(found)
-    }
-
-    fn input_object(&self, given: &[(apollo_compiler::Name, Node<ast::Value>)], ty: &Type) -> Result<Value, Misfit> {
-        let definition = self.contract.schema.get_input_object(ty.inner_named_type());
-        let mut fields = IndexMap::new();
-        for (name, value) in given {
-            let field = definition.and_then(|definition| definition.fields.get(name));
-            let Some(field) = field else { continue };
-            if let Some(value) = self.value(value, &field.ty, field.default_value.is_some())? {
-                fields.insert(Name::new(name), value);
-            }
-        }
-        Ok(Value::Object(fields))
-    }
-
-    /// §5.8.5: whether the variable's type is the place's, or is made so by a default.
-    fn variable(&self, name: &str, ty: &Type, optional: bool) -> Result<Option<Value>, Misfit> {
-        let Some(definition) = self.operation.variables.iter().find(|definition| definition.name == name) else { return Ok(None) };
-        let has_default = definition.default_value.as_ref().is_some_and(|default| !default.is_null());
-        let fits = if ty.is_non_null() && (has_default || optional) {
-            definition.ty.is_assignable_to(&ty.clone().nullable())
-        } else {
-            definition.ty.is_assignable_to(ty)
-        };
-        if !fits {
-            return Err((Code::ValidationFailed, format!("the variable `${name}` of type {} stands where {ty} is asked for", definition.ty)));
-        }
-        let Some(value) = self.variables.get(name) else { return Ok(None) };
-        self.hold(bytes_of(value))?;
-        Ok(Some(json_value(value)))
-    }
-
-    /// A value is held once for every place where it stands.
-    fn hold(&self, bytes: usize) -> Result<(), Misfit> {
-        let left = self.values.get().checked_sub(bytes);
-        let left = left.ok_or_else(|| (Code::QueryTooComplex, "the operation's values are too long, or used too often".to_owned()))?;
-        self.values.set(left);
-        Ok(())
     }
 
     /// One field of the answer, however often it was written.
@@ -232,7 +155,7 @@ impl<'a> Planner<'a> {
         let mut arguments = Vec::with_capacity(first.arguments.len());
         for argument in &first.arguments {
             let Some(definition) = first.definition.argument_by_name(&argument.name) else { continue };
-            if let Some(value) = self.value(&argument.value, &definition.ty, definition.default_value.is_some())? {
+            if let Some(value) = self.values.value(&argument.value, &definition.ty, definition.default_value.is_some())? {
                 arguments.push((argument.name.as_str(), value));
             }
         }
@@ -273,23 +196,6 @@ impl<'a> Planner<'a> {
     }
 }
 
-fn same_arguments(one: &[Node<ast::Argument>], other: &[Node<ast::Argument>]) -> bool {
-    let is_among = |argument: &Node<ast::Argument>| other.iter().any(|found| found.name == argument.name && same_value(&found.value, &argument.value));
-    one.len() == other.len() && one.iter().all(is_among)
-}
-
-/// The fields of an object may come in any order.
-fn same_value(one: &ast::Value, other: &ast::Value) -> bool {
-    match (one, other) {
-        (ast::Value::Object(one), ast::Value::Object(other)) => {
-            let is_among = |(name, value): &(_, Node<ast::Value>)| other.iter().any(|(found, in_other)| found == name && same_value(value, in_other));
-            one.len() == other.len() && one.iter().all(is_among)
-        }
-        (ast::Value::List(one), ast::Value::List(other)) => one.len() == other.len() && one.iter().zip(other).all(|(one, other)| same_value(one, other)),
-        (one, other) => one == other,
-    }
-}
-
 fn size_of(field: &Field, arguments: &[(&str, Value)], within: Size) -> Size {
     let introspects = matches!(field.name.as_str(), "__schema" | "__type");
     let rows = |name: &str| match arguments.iter().find(|(given, _)| *given == name) {
@@ -327,28 +233,6 @@ impl Size {
     }
 }
 
-/// What a value takes, about.
-fn bytes_of(value: &JsonValue) -> usize {
-    match value {
-        JsonValue::Null | JsonValue::Bool(_) | JsonValue::Number(_) => 8,
-        JsonValue::String(text) => text.as_str().len(),
-        JsonValue::Array(items) => items.iter().map(bytes_of).sum(),
-        JsonValue::Object(fields) => fields.iter().map(|(name, value)| name.as_str().len() + bytes_of(value)).sum(),
-    }
-}
-
-/// A coerced variable as the executor takes it.
-fn json_value(value: &JsonValue) -> Value {
-    match value {
-        JsonValue::Null => Value::Null,
-        JsonValue::Bool(truth) => Value::Boolean(*truth),
-        JsonValue::Number(number) => Value::Number(number.clone()),
-        JsonValue::String(text) => Value::String(text.as_str().to_owned()),
-        JsonValue::Array(items) => Value::List(items.iter().map(json_value).collect()),
-        JsonValue::Object(fields) => Value::Object(fields.iter().map(|(name, value)| (Name::new(name.as_str()), json_value(value))).collect()),
-    }
-}
-
 fn somewhere<T>(node: T) -> Positioned<T> {
     Positioned::new(node, Pos::default())
 }
@@ -382,6 +266,7 @@ fn on(object: &str, items: Vec<Positioned<asked::Selection>>, at: Pos) -> Positi
 
 #[cfg(test)]
 mod tests {
+    use apollo_compiler::response::JsonValue;
     use serde_json::json;
 
     use super::*;
