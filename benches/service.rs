@@ -31,6 +31,7 @@ use entrenous::domain::text::MessageText;
 use entrenous::event_log::{Append, EventLog};
 use entrenous::http::authentication::{TokenClaims, TokenSigner};
 use entrenous::read_store::ReadStore;
+use entrenous::storage::StoreUrl;
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
@@ -139,7 +140,7 @@ fn partner(user: usize, step: usize) -> usize {
 
 /// Registered users, and messages spread over their conversations, in the log and in the views.
 async fn seed(folder: &Path, messages: usize) {
-    let log = EventLog::open(&folder.join("events.db"), Arc::new(now)).expect("a log");
+    let log = EventLog::open(&StoreUrl::Sqlite(folder.join("events.db")), Arc::new(now)).await.expect("a log");
     let metadata = Metadata { actor: None, correlation: new_id(), causation: new_id() };
     let registered = (0..USERS).map(|n| {
         let profile = Profile { name: Name::from_stored(format!("User {n}")), picture: None };
@@ -161,8 +162,8 @@ async fn seed(folder: &Path, messages: usize) {
             outcome.expect("appended");
         }
     }
-    let store = ReadStore::open(&folder.join("views.db"), log.id()).expect("views");
-    projector::catch_up(&log, &store).await.expect("caught up");
+    let store = ReadStore::open(&StoreUrl::Sqlite(folder.join("views.db")), log.id()).await.expect("views");
+    projector::catch_up(&log, &store, new_id()).await.expect("caught up");
     log.close().await;
 }
 

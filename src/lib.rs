@@ -5,7 +5,9 @@
 
 pub mod domain;
 pub mod projections;
+pub mod storage;
 mod sqlite;
+mod postgres;
 mod metrics;
 pub mod event_log;
 pub mod read_store;

@@ -51,6 +51,7 @@ pub struct Metrics {
     pub views_position: Gauge,
     pub views_lag: Gauge,
     pub views_progress_at: Gauge,
+    pub projector_leads: Gauge,
     pub fold_batch: Histogram,
     pub fold_time: Histogram,
     pub subscriptions: Gauge,
@@ -84,6 +85,7 @@ impl Metrics {
             views_position: Gauge::default(),
             views_lag: Gauge::default(),
             views_progress_at: Gauge::default(),
+            projector_leads: Gauge::default(),
             fold_batch: counts(),
             fold_time: seconds(),
             subscriptions: Gauge::default(),
@@ -110,6 +112,7 @@ impl Metrics {
         registry.register("projection_lag", "Positions of the log that the views have yet to show", self.views_lag.clone());
         let help = "When the views last went on, in seconds since 1970";
         registry.register("projection_progress_timestamp_seconds", help, self.views_progress_at.clone());
+        registry.register("projection_leads", "1 while this node is the one that folds the views", self.projector_leads.clone());
         registry.register("projection_batch", "Events folded and written together", self.fold_batch.clone());
         registry.register_with_unit("projection", "To fold and write a batch", Unit::Seconds, self.fold_time.clone());
         registry.register("subscribers", "Inbox subscriptions that are open", self.subscriptions.clone());

@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Seek as _};
+use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -12,7 +13,8 @@ use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
-use thiserror::Error;
+
+use crate::storage::OpenError;
 
 /// Statements kept prepared on a connection; more than this service has.
 const PREPARED_STATEMENTS: usize = 64;
@@ -24,39 +26,16 @@ const CHECKED_WHOLE_BYTES: u64 = 64 << 20;
 const TRUNCATE_PATIENCE: Duration = Duration::from_millis(50);
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
-/// Why a file cannot be used. Nothing in it was changed.
-#[derive(Debug, Error)]
-pub enum OpenError {
-    #[error("{path} is in use by another process{}", holder(.pid))]
-    InUse { path: PathBuf, pid: String },
-    #[error("{path} is not {what} of this service")]
-    Foreign { path: PathBuf, what: &'static str },
-    #[error("{path} was written by a newer version of this service (format {found}, this one knows {known}): start that version, or restore a backup")]
-    Newer { path: PathBuf, found: i64, known: i64 },
-    #[error("{path} is damaged ({detail}): restore it from a backup")]
-    Damaged { path: PathBuf, detail: String },
-    #[error("{path} was made from events that this event log does not have: restore that log, or delete {path} to accept the log as it is")]
-    Diverged { path: PathBuf },
-    #[error("{path} cannot be opened: {source}")]
-    Io { path: PathBuf, source: io::Error },
-    #[error("{path} cannot be opened: {source}")]
-    Sqlite { path: PathBuf, source: rusqlite::Error },
-}
-
-fn holder(pid: &str) -> String {
-    if pid.is_empty() { String::new() } else { format!(" (process {pid})") }
-}
-
 impl OpenError {
     pub(crate) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Self + '_ {
         |source| match source.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => Self::Damaged { path: path.into(), detail: source.to_string() },
-            _ => Self::Sqlite { path: path.into(), source },
+            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => Self::Damaged { place: place(path), detail: source.to_string() },
+            _ => Self::Sqlite { place: place(path), source },
         }
     }
 
     fn io(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
-        |source| Self::Io { path: path.into(), source }
+        |source| Self::Io { place: place(path), source }
     }
 }
 
@@ -78,9 +57,9 @@ impl FileLock {
             Err(TryLockError::WouldBlock) => {
                 let mut pid = String::new();
                 let _unreadable_is_unknown = file.rewind().and_then(|()| file.read_to_string(&mut pid));
-                Err(OpenError::InUse { path: path.into(), pid })
+                Err(OpenError::InUse { place: place(path), holder: if pid.is_empty() { pid } else { format!("process {pid}") } })
             }
-            Err(TryLockError::Error(source)) => Err(OpenError::Io { path: lock_path, source }),
+            Err(TryLockError::Error(source)) => Err(OpenError::Io { place: place(&lock_path), source }),
         }
     }
 
@@ -89,6 +68,11 @@ impl FileLock {
     pub(crate) fn ring(&self) -> io::Result<()> {
         self.0.write_all_at(std::process::id().to_string().as_bytes(), 0)
     }
+}
+
+/// A file as people are told of it.
+pub(crate) fn place(path: &Path) -> String {
+    path.display().to_string()
 }
 
 /// The path with something after its file name.
@@ -159,7 +143,7 @@ pub(crate) fn inspect(path: &Path) -> Result<Option<Inspection>, OpenError> {
     if length <= CHECKED_WHOLE_BYTES {
         let finding: String = connection.pragma_query_value(None, "quick_check", |row| row.get(0)).map_err(&sqlite)?;
         if finding != "ok" {
-            return Err(OpenError::Damaged { path: path.into(), detail: finding });
+            return Err(OpenError::Damaged { place: place(path), detail: finding });
         }
     }
     Ok(Some(inspection))
@@ -172,7 +156,7 @@ pub(crate) struct Inspection {
 
 /// Compares the file's length with what its header says (<https://www.sqlite.org/fileformat.html#the_database_header>).
 fn whole(path: &Path, length: u64) -> Result<(), OpenError> {
-    let damaged = |detail: &str| OpenError::Damaged { path: path.into(), detail: detail.into() };
+    let damaged = |detail: &str| OpenError::Damaged { place: place(path), detail: detail.into() };
     let mut header = [0; 100];
     let mut file = File::open(path).map_err(OpenError::io(path))?;
     file.read_exact(&mut header).map_err(|_| damaged("it is too short"))?;
@@ -199,18 +183,49 @@ impl Readers {
         Ok(Self { path: path.into(), idle: Mutex::new(vec![open_reader(path)?]) })
     }
 
-    /// Runs a query. What it reads in one call is one moment of the store when it opens a transaction.
-    /// There are as many connections as there ever were readers at once, so nobody waits for one.
+    /// Runs a query. There are as many connections as there ever were readers at once, so nobody waits for one.
     pub(crate) fn read<T>(&self, query: impl FnOnce(&mut Connection) -> Result<T, rusqlite::Error>) -> Result<T, rusqlite::Error> {
+        query(&mut *self.lend()?)
+    }
+
+    /// A connection until it is dropped.
+    pub(crate) fn lend(&self) -> Result<Lent<'_>, rusqlite::Error> {
         let idle = self.lock_idle().pop();
-        let mut connection = idle.map_or_else(|| open_reader(&self.path), Ok)?;
-        let answer = query(&mut connection);
-        self.lock_idle().push(connection);
-        answer
+        let connection = idle.map_or_else(|| open_reader(&self.path), Ok)?;
+        Ok(Lent { readers: self, connection: Some(connection) })
     }
 
     fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection that goes back to its readers. A transaction that was begun on it ends there.
+pub(crate) struct Lent<'a> {
+    readers: &'a Readers,
+    connection: Option<Connection>,
+}
+
+impl Deref for Lent<'_> {
+    type Target = Connection;
+
+    fn deref(&self) -> &Connection {
+        self.connection.as_ref().expect("it is given back at the end")
+    }
+}
+
+impl DerefMut for Lent<'_> {
+    fn deref_mut(&mut self) -> &mut Connection {
+        self.connection.as_mut().expect("it is given back at the end")
+    }
+}
+
+impl Drop for Lent<'_> {
+    fn drop(&mut self) {
+        let connection = self.connection.take().expect("it is given back once");
+        if connection.is_autocommit() || connection.execute_batch("rollback").is_ok() {
+            self.readers.lock_idle().push(connection);
+        }
     }
 }
 

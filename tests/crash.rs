@@ -15,7 +15,7 @@ const ROUNDS: usize = 10;
 const BEFORE_A_KILL: u64 = 300;
 
 /// Every message of a conversation as one of its users has it: ids and senders, the oldest first.
-async fn whole_history(person: &Person, contact: &str) -> Vec<(String, String)> {
+pub async fn whole_history(person: &Person, contact: &str) -> Vec<(String, String)> {
     let (mut cursor, mut all) = (json!(null), Vec::new());
     loop {
         let query = "query($with: ID!, $after: String) { conversation(with: $with) { messages(first: 100, after: $after) { edges { node { id sender { id } } } pageInfo { hasNextPage endCursor } } } }";

@@ -1,33 +1,41 @@
 //! What must hold for every sequence of commands.
 
-use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use entrenous::app::access::Viewer;
 use entrenous::app::projector;
+use entrenous::domain::event::Position;
+use entrenous::graphql::Options;
 use entrenous::read_store::ReadStore;
+use entrenous::storage::StoreUrl;
 use futures_util::{Stream, StreamExt as _};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
 
 use crate::model::{Command, Model};
-use crate::support::inside::{Inside, dump};
+use crate::support::inside::{Back, Inside, Place, dump, sqlite};
 use crate::support::nodes;
 
 /// Sequences a law is tried on. More by `PROPTEST_CASES`.
 const CASES: u32 = 48;
+/// The same where each sequence needs a database of its own.
+const SLOW_CASES: u32 = 12;
+/// The same where each append takes a twentieth of a second, as with the client of KurrentDB.
+const FEW_CASES: u32 = 3;
 const PEOPLE: usize = 4;
 /// Longer than anything here takes.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
-fn config() -> Config {
-    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(CASES);
+fn config(cases: u32) -> Config {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);
     Config { cases, max_shrink_iters: 400, failure_persistence: None, ..Config::default() }
 }
 
-fn run<S: Strategy>(strategy: &S, law: impl Fn(&tokio::runtime::Runtime, S::Value) -> Result<(), TestCaseError>) {
+fn run_cases<S: Strategy>(cases: u32, strategy: &S, law: impl Fn(&tokio::runtime::Runtime, S::Value) -> Result<(), TestCaseError>) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
-    let outcome = TestRunner::new(config()).run(strategy, |value| law(&runtime, value));
+    let outcome = TestRunner::new(config(cases)).run(strategy, |value| law(&runtime, value));
     if let Err(error) = outcome {
         panic!("{error}");
     }
@@ -58,19 +66,39 @@ fn names() -> Vec<String> {
     (0..PEOPLE).map(|who| format!("user{who}")).collect()
 }
 
+/// A service of one node or several, and the people who use it through each in turn.
 struct World {
-    inside: Inside,
+    nodes: Vec<Inside>,
+    place: Arc<Place>,
     people: Vec<Viewer>,
+    turn: AtomicUsize,
 }
 
 impl World {
     async fn new() -> Self {
-        let inside = Inside::start().await;
-        let mut people = Vec::new();
-        for name in names() {
-            people.push(inside.sign_in(&name).await);
+        Self::at(Back::Sqlite, Back::Sqlite, 1).await
+    }
+
+    async fn at(log: Back, views: Back, nodes: usize) -> Self {
+        let place = Arc::new(Place::new(log, views).await);
+        let mut world = Self { nodes: Vec::new(), place, people: Vec::new(), turn: AtomicUsize::new(0) };
+        for node in 0..nodes {
+            world.nodes.push(Inside::start_node(Arc::clone(&world.place), node, Options::default()).await);
         }
-        Self { inside, people }
+        for name in names() {
+            let person = world.node().sign_in(&name).await;
+            world.people.push(person);
+        }
+        world
+    }
+
+    /// The next node.
+    fn node(&self) -> &Inside {
+        &self.nodes[self.turn.fetch_add(1, Ordering::Relaxed) % self.nodes.len()]
+    }
+
+    async fn head(&self) -> Position {
+        self.nodes[0].app.log().latest().await.expect("a log")
     }
 
     /// What the service answers, as the model does.
@@ -90,7 +118,7 @@ impl World {
             Command::Rename(to) => ("updateProfile", json!({ "name": to }), "user { id }"),
             Command::ListTemplate(number) => ("configureChatSection", json!({ "listTemplate": number }), "chatSection { title }"),
         };
-        let payload = self.inside.mutate(&self.people[who], mutation, input, field).await;
+        let payload = self.node().mutate(&self.people[who], mutation, input, field).await;
         match payload["userErrors"][0]["code"].as_str() {
             Some(code) => Err(code.to_owned()),
             None if matches!(command, Command::Delete { .. } | Command::Unblock { .. }) => Ok(payload[field].clone()),
@@ -109,7 +137,7 @@ impl World {
                 messages(first: 100) { edges { node { id text mine sender { id } } } }
             } } }
         }";
-        let data = self.inside.ask(&self.people[who], query, json!({})).await;
+        let data = self.node().ask(&self.people[who], query, json!({})).await;
         let rows: Vec<Value> = nodes(&data["conversations"])
             .into_iter()
             .map(|mut row| {
@@ -128,11 +156,11 @@ impl World {
     }
 }
 
-#[test]
-fn the_service_answers_as_the_model_after_every_step() {
-    run(&prop::collection::vec(command(), 1..40), |runtime, commands| {
+/// The model agrees after every step, whichever node is asked.
+fn the_service_answers_as_the_model(log: Back, views: Back, nodes: usize, cases: u32) {
+    run_cases(cases, &prop::collection::vec(command(), 1..40), |runtime, commands| {
         runtime.block_on(async {
-            let world = World::new().await;
+            let world = World::at(log, views, nodes).await;
             let mut model = Model::new(&names());
             for (who, command) in commands {
                 let answered = world.run(who, &command, &model).await;
@@ -148,16 +176,60 @@ fn the_service_answers_as_the_model_after_every_step() {
 }
 
 #[test]
-fn a_repeated_command_appends_nothing() {
-    run(&prop::collection::vec(command(), 1..40), |runtime, commands| {
+fn the_service_answers_as_the_model_after_every_step() {
+    the_service_answers_as_the_model(Back::Sqlite, Back::Sqlite, 1, CASES);
+}
+
+#[test]
+fn the_service_answers_as_the_model_with_its_views_in_postgresql() {
+    the_service_answers_as_the_model(Back::Sqlite, Back::Postgres, 1, SLOW_CASES);
+}
+
+#[test]
+fn the_service_answers_as_the_model_with_its_log_in_postgresql() {
+    the_service_answers_as_the_model(Back::Postgres, Back::Sqlite, 1, SLOW_CASES);
+}
+
+#[test]
+fn the_service_answers_as_the_model_with_all_in_postgresql() {
+    the_service_answers_as_the_model(Back::Postgres, Back::Postgres, 1, SLOW_CASES);
+}
+
+#[test]
+fn two_nodes_asked_in_turn_answer_as_the_model() {
+    the_service_answers_as_the_model(Back::Postgres, Back::Postgres, 2, SLOW_CASES);
+}
+
+#[test]
+fn two_nodes_with_views_of_their_own_asked_in_turn_answer_as_the_model() {
+    the_service_answers_as_the_model(Back::Postgres, Back::Sqlite, 2, SLOW_CASES);
+}
+
+#[test]
+fn the_service_answers_as_the_model_with_its_log_in_kurrentdb() {
+    the_service_answers_as_the_model(Back::Kurrent, Back::Sqlite, 1, FEW_CASES);
+}
+
+#[test]
+fn the_service_answers_as_the_model_with_its_log_in_kurrentdb_and_its_views_in_postgresql() {
+    the_service_answers_as_the_model(Back::Kurrent, Back::Postgres, 1, FEW_CASES);
+}
+
+#[test]
+fn two_nodes_on_kurrentdb_asked_in_turn_answer_as_the_model() {
+    the_service_answers_as_the_model(Back::Kurrent, Back::Postgres, 2, FEW_CASES);
+}
+
+fn a_repeated_command_appends_nothing(log: Back, views: Back, nodes: usize, cases: u32) {
+    run_cases(cases, &prop::collection::vec(command(), 1..40), |runtime, commands| {
         runtime.block_on(async {
-            let world = World::new().await;
+            let world = World::at(log, views, nodes).await;
             let mut model = Model::new(&names());
             for (who, command) in commands {
                 let _first = world.run(who, &command, &model).await;
-                let head = world.inside.app.log().head();
+                let head = world.head().await;
                 let _second = world.run(who, &command, &model).await;
-                prop_assert_eq!(world.inside.app.log().head(), head, "{} {:?}", who, command);
+                prop_assert_eq!(world.head().await, head, "{} {:?}", who, command);
                 let _kept_in_step = model.run(who, &command);
                 let _second = model.run(who, &command);
             }
@@ -167,27 +239,53 @@ fn a_repeated_command_appends_nothing() {
 }
 
 #[test]
-fn a1_rebuilt_equals_incremental_to_the_byte() {
-    run(&prop::collection::vec(command(), 1..80), |runtime, commands| {
+fn a_command_that_is_repeated_appends_nothing() {
+    a_repeated_command_appends_nothing(Back::Sqlite, Back::Sqlite, 1, CASES);
+}
+
+#[test]
+fn a_command_that_is_repeated_to_another_node_appends_nothing() {
+    a_repeated_command_appends_nothing(Back::Postgres, Back::Postgres, 2, SLOW_CASES);
+}
+
+/// What grew step by step is what a rebuild makes, on whichever store.
+fn rebuilt_equals_incremental(log: Back, views: Back, cases: u32) {
+    run_cases(cases, &prop::collection::vec(command(), 1..80), |runtime, commands| {
         runtime.block_on(async {
-            let world = World::new().await;
+            let world = World::at(log, views, 1).await;
             let mut model = Model::new(&names());
             for (who, command) in commands {
                 let _whatever_the_answer = world.run(who, &command, &model).await;
                 let _kept_in_step = model.run(who, &command);
             }
-            let rebuilt = world.inside.folder().join("rebuilt.db");
-            rebuild(&world.inside, &rebuilt).await;
-            prop_assert_eq!(dump(&world.inside.views()), dump(&rebuilt));
+            let grown = dump(&world.nodes[0].views()).await;
+            let rebuilt = sqlite(&world.place.folder().join("rebuilt.db"));
+            rebuild(&world.nodes[0], &rebuilt).await;
+            prop_assert_eq!(&grown, &dump(&rebuilt).await);
             Ok(())
         })
     });
 }
 
-async fn rebuild(inside: &Inside, path: &Path) {
+#[test]
+fn a1_rebuilt_equals_incremental_to_the_byte() {
+    rebuilt_equals_incremental(Back::Sqlite, Back::Sqlite, CASES);
+}
+
+#[test]
+fn a1_what_grew_in_postgresql_equals_what_is_rebuilt_in_a_file() {
+    rebuilt_equals_incremental(Back::Postgres, Back::Postgres, SLOW_CASES);
+}
+
+#[test]
+fn a1_what_grew_from_kurrentdb_equals_what_is_rebuilt_from_it() {
+    rebuilt_equals_incremental(Back::Kurrent, Back::Postgres, FEW_CASES);
+}
+
+async fn rebuild(inside: &Inside, views: &StoreUrl) {
     let log = inside.app.log();
-    let store = ReadStore::open(path, log.id()).expect("an empty store");
-    projector::catch_up(log, &store).await.expect("caught up");
+    let store = ReadStore::open(views, log.id()).await.expect("an empty store");
+    projector::catch_up(log, &store, entrenous::cli::new_id()).await.expect("caught up");
 }
 
 /// What the blocked sender's open client is told until it is as new as the log, without cursors.
@@ -207,11 +305,11 @@ async fn told(inbox: &mut (impl Stream<Item = Value> + Unpin), marker: &str) -> 
 fn s4_the_blocked_sender_observes_what_they_would_without_the_block() {
     const ALICE: usize = 0;
     const BOB: usize = 1;
-    run(&prop::collection::vec(command(), 1..50), |runtime, commands| {
+    run_cases(CASES, &prop::collection::vec(command(), 1..50), |runtime, commands| {
         runtime.block_on(async {
             let (with, without) = (World::new().await, World::new().await);
             let model = Model::new(&names());
-            let mut inboxes = [Box::pin(with.inside.inbox(&with.people[ALICE])), Box::pin(without.inside.inbox(&without.people[ALICE]))];
+            let mut inboxes = [Box::pin(with.node().inbox(&with.people[ALICE])), Box::pin(without.node().inbox(&without.people[ALICE]))];
             for inbox in &mut inboxes {
                 prop_assert_eq!(&inbox.next().await.expect("an event")["__typename"], "CaughtUp");
             }

@@ -4,7 +4,7 @@ use std::fs;
 
 use serde_json::json;
 
-use crate::support::inside::{Inside, dump};
+use crate::support::inside::{Inside, dump_file};
 use crate::support::process::run;
 use crate::support::{Server, nodes};
 
@@ -59,7 +59,7 @@ async fn a1_without_its_file_the_same_answers_come_from_the_log() {
     let before = answers(&server).await;
     server.signal("TERM");
     assert!(server.wait().success());
-    let rows = dump(&server.file("views.db"));
+    let rows = dump_file(&server.file("views.db"));
     for damage in ["missing", "damaged", "foreign projection"] {
         match damage {
             "missing" => fs::remove_file(server.file("views.db")).expect("removed"),
@@ -73,7 +73,7 @@ async fn a1_without_its_file_the_same_answers_come_from_the_log() {
         assert_eq!(answers(&server).await, before, "{damage}");
         server.signal("TERM");
         assert!(server.wait().success());
-        assert_eq!(dump(&server.file("views.db")), rows, "{damage}");
+        assert_eq!(dump_file(&server.file("views.db")), rows, "{damage}");
     }
 }
 
@@ -89,7 +89,7 @@ async fn stopped() -> Server {
 
 /// Starting must fail, say what to do, and change neither the log nor a row.
 fn refused(server: &Server) {
-    let state = || (fs::read(server.file("events.db")).ok(), dump(&server.file("views.db")));
+    let state = || (fs::read(server.file("events.db")).ok(), dump_file(&server.file("views.db")));
     let before = state();
     let (ok, _, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data", server.data().to_str().expect("UTF-8")]);
     assert!(!ok && error.contains("events that") && error.contains("does not have") && error.contains("delete"), "{error}");

@@ -4,7 +4,7 @@
 //! A subscription watches first and reads after, then drops what it read already. One that is too slow
 //! for its queue is not skipped over: it reads what it missed like one that comes back.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::Stream;
@@ -57,6 +57,14 @@ impl Hub {
 
     pub(super) fn watched(&self) -> Vec<UserId> {
         self.lock().keys().cloned().collect()
+    }
+
+    /// Lets the listeners of some users go: each comes back and reads what it missed.
+    pub(super) fn wake(&self, users: &HashSet<UserId>) {
+        let mut listeners = self.lock();
+        for user in users {
+            listeners.remove(user);
+        }
     }
 
     /// A listener whose queue is full is let go: it comes back and reads what it missed.
@@ -200,7 +208,8 @@ impl InboxReader {
                 continue;
             }
             match self.subscription.live.recv().await {
-                Some(item) if item.position <= self.read_to => {}
+                // What a node that took over folds again was told already.
+                Some(item) if item.position <= self.read_to.max(self.told) => {}
                 Some(item) => self.pending.push_back(Told::Item(item)),
                 None => {
                     self.subscription = Subscription::start(&self.app, &self.viewer);

@@ -13,6 +13,7 @@ pub mod access;
 pub mod ask;
 pub mod cursor;
 pub mod feed;
+mod latest;
 pub mod projector;
 mod rate;
 mod standing;
@@ -33,6 +34,7 @@ use crate::metrics::METRICS;
 use crate::read_store::{ReadStore, StoreError};
 use cursor::CursorKey;
 use feed::Hub;
+use latest::Latest;
 use projector::Progress;
 use rate::SendRate;
 use standing::Standing;
@@ -77,6 +79,7 @@ pub(crate) struct Inner {
     sources: Sources,
     settings: Settings,
     progress: Progress,
+    latest: Latest,
     hub: Arc<Hub>,
     cursors: CursorKey,
     send_rate: SendRate,
@@ -154,6 +157,7 @@ impl App {
             sources,
             settings,
             progress,
+            latest: Latest::default(),
             hub: Arc::default(),
             send_rate: SendRate::new(settings.send_rate),
             known: RwLock::default(),
@@ -175,12 +179,26 @@ impl App {
         self.0.progress.applied()
     }
 
-    /// Waits until the views show everything that is in the log now.
+    /// Waits until the views show everything that is in the log now, whoever appended it.
     ///
     /// # Errors
-    /// When they no longer follow it.
+    /// When they no longer follow it, or the log cannot say.
     pub async fn views_reach_head(&self) -> Result<(), Fault> {
-        self.0.progress.reached(self.0.log.head()).await
+        let latest = if self.0.log.is_shared() { self.0.latest.position(&self.0.log).await? } else { self.0.log.head() };
+        self.0.progress.reached(latest).await
+    }
+
+    /// Waits until the views show whatever a client can know of: all that they ever showed, and where the
+    /// views are this node's own but the log is not, all that is in the log. So what a mutation answered on
+    /// one node is in every query on another, and no client has to carry a position about
+    /// (`docs/decisions/0018-several-nodes.md`). For the beginning of every operation.
+    ///
+    /// # Errors
+    /// When the service cannot know.
+    pub async fn views_are_current(&self) -> Result<(), AppError> {
+        let has_own_views = self.0.log.is_shared() && !self.0.store.is_shared();
+        let current = if has_own_views { self.views_reach_head().await } else { self.0.progress.kept().await };
+        current.map_err(AppError::from)
     }
 
     /// Whether the log can be read.
@@ -188,8 +206,7 @@ impl App {
     /// # Errors
     /// When it cannot.
     pub async fn log_answers(&self) -> Result<(), Fault> {
-        let last = Position(self.0.log.head().0.saturating_sub(1));
-        self.0.log.read_all(last, 1).await?;
+        self.0.log.at(self.0.log.latest().await?).await?;
         Ok(())
     }
 

@@ -1,7 +1,14 @@
 //! Follows the log, folds a batch in memory, writes each changed row once with the checkpoint, then
 //! tells those who wait: commands for what they wrote, open clients for what concerns them.
+//!
+//! Of the nodes that share a read store one *leads*: it folds and writes, under a lease. The others
+//! *observe*: they read in the log what the leader has folded, and tell their own clients. When the leader
+//! is gone another takes the lease, tells its clients what it has not yet, and folds on from the checkpoint.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::watch;
@@ -17,17 +24,27 @@ use crate::projections::conversations::{Conversations, InboxChange};
 use crate::projections::messages::Messages;
 use crate::projections::section::Section;
 use crate::projections::users::Users;
-use crate::read_store::{Checkpoint, InboxItem, ItemChange, ReadStore, Rows, StoreError, Touched};
+use crate::read_store::{Checkpoint, InboxItem, ItemChange, Lease, ReadStore, Rows, StoreError, Touched};
+use crate::storage::Backoff;
 
 /// The most events of one batch.
 const BATCH: usize = 4_096;
+/// How often a leader says that it is there, and an observer asks whether it still is, while nothing happens.
+const HEARTBEAT: Duration = Duration::from_secs(1);
 
 /// How far the views are.
 #[derive(Clone)]
-pub struct Progress(watch::Receiver<Position>);
+pub struct Progress {
+    applied: watch::Receiver<Position>,
+    /// The furthest that was ever reported: what clients may have seen.
+    shown: Arc<AtomicU64>,
+}
 
 /// The other end of a [`Progress`], for the projector.
-pub struct Reporter(watch::Sender<Position>);
+pub struct Reporter {
+    applied: watch::Sender<Position>,
+    shown: Arc<AtomicU64>,
+}
 
 /// Why the views stopped following the log.
 #[derive(Debug, Error)]
@@ -41,75 +58,235 @@ pub enum ProjectorError {
     Diverged(Position),
 }
 
-/// A report of how far the views are, beginning at a checkpoint.
+impl ProjectorError {
+    /// Whether it may be otherwise in a moment.
+    fn is_passing(&self) -> bool {
+        matches!(self, Self::Log(LogError::Unavailable(_)) | Self::Store(StoreError::Unavailable(_) | StoreError::Fenced))
+    }
+}
+
+/// A report of how far the views are, beginning before the first event.
 #[must_use]
-pub fn progress(from: Checkpoint) -> (Reporter, Progress) {
-    let (reporter, progress) = watch::channel(from.position);
-    (Reporter(reporter), Progress(progress))
+pub fn progress() -> (Reporter, Progress) {
+    let (sender, applied) = watch::channel(Position(0));
+    let shown = Arc::new(AtomicU64::new(0));
+    (Reporter { applied: sender, shown: Arc::clone(&shown) }, Progress { applied, shown })
+}
+
+impl Reporter {
+    /// The views are at a position. A read store that crashed may be at an earlier one than before.
+    fn report(&self, position: Position) {
+        self.shown.fetch_max(position.0, Ordering::Relaxed);
+        self.applied.send_replace(position);
+    }
+
+    fn applied(&self) -> Position {
+        *self.applied.borrow()
+    }
+
+    /// How far they are is not known: a read store that went away may come back without its last commits.
+    fn doubt(&self) {
+        self.applied.send_replace(Position(0));
+    }
 }
 
 impl Progress {
     #[must_use]
     pub fn applied(&self) -> Position {
-        *self.0.borrow()
+        *self.applied.borrow()
     }
 
     /// Waits until the views show an event.
     pub(super) async fn reached(&self, position: Position) -> Result<(), Fault> {
-        let mut applied = self.0.clone();
+        let mut applied = self.applied.clone();
         applied.wait_for(|applied| *applied >= position).await.map_err(|_| Fault::Stalled)?;
         Ok(())
     }
+
+    /// Waits until the views show what they have shown before.
+    pub(super) async fn kept(&self) -> Result<(), Fault> {
+        self.reached(Position(self.shown.load(Ordering::Relaxed))).await
+    }
 }
 
-/// Brings the views up to the log's head, before anybody is served.
+/// Brings the views up to the log's head, once.
 ///
 /// # Errors
 /// When the log cannot be read, is not the one that the views were made from, or the views cannot be written.
-pub async fn catch_up(log: &EventLog, store: &ReadStore) -> Result<Checkpoint, ProjectorError> {
-    let mut checkpoint = store.checkpoint().await?;
-    if checkpoint.position > Position(0) {
-        let known = log.read_all(Position(checkpoint.position.0 - 1), 1).await?;
-        if known.first().is_none_or(|event| event.id != checkpoint.event) {
-            return Err(ProjectorError::Diverged(checkpoint.position));
-        }
-    }
+pub async fn catch_up(log: &EventLog, store: &ReadStore, node: uuid::Uuid) -> Result<Checkpoint, ProjectorError> {
+    let lease = store.try_lead(node).await?.ok_or(StoreError::Fenced)?;
+    let mut checkpoint = trusted_checkpoint(log, &lease).await?;
     loop {
         let events = log.read_all(checkpoint.position, BATCH).await?;
-        let Some(last) = events.last() else { return Ok(checkpoint) };
+        let Some(last) = events.last() else { break };
         checkpoint = Checkpoint { position: last.position, event: last.id };
-        project(store, &events, checkpoint, &Hub::default()).await?;
+        project(&lease, store, &events, checkpoint, &Hub::default()).await?;
+    }
+    lease.release().await;
+    Ok(checkpoint)
+}
+
+/// Leads or observes, for ever; until told to stop.
+///
+/// # Errors
+/// When the log cannot be read or the views cannot be written, and waiting does not help; whoever waits is told.
+pub async fn run(app: App, reporter: Reporter, stop: watch::Receiver<bool>) -> Result<(), ProjectorError> {
+    let node = app.new_id();
+    let mut projector = Projector { app, reporter, told: None };
+    let mut backoff = Backoff::new();
+    let mut is_well = true;
+    loop {
+        let outcome = projector.take_a_turn(node, stop.clone()).await;
+        match outcome {
+            Ok(Turn::Stopped) => return Ok(()),
+            Ok(Turn::Over) => {
+                is_well = true;
+                backoff.reset();
+            }
+            Err(ProjectorError::Store(StoreError::Fenced)) => tracing::warn!("another node leads the views now"),
+            Err(error) if error.is_passing() => {
+                if matches!(error, ProjectorError::Store(_)) {
+                    projector.reporter.doubt();
+                }
+                if std::mem::replace(&mut is_well, false) {
+                    tracing::warn!(%error, "the views wait for their stores");
+                }
+                backoff.wait().await;
+                if *stop.borrow() {
+                    return Ok(());
+                }
+            }
+            Err(error) => return Err(error),
+        }
     }
 }
 
-/// Follows the log for ever.
-///
-/// # Errors
-/// When the log cannot be read or the views cannot be written; whoever waits is told.
-pub async fn run(app: App, from: Checkpoint, reporter: Reporter) -> Result<(), ProjectorError> {
-    let (store, hub) = (&app.0.store, &app.0.hub);
-    let mut follow = app.0.log.follow(from.position);
-    METRICS.views_progress_at.set(app.now().0.div_euclid(1_000_000));
-    loop {
-        let events = follow.next(BATCH).await?;
-        let Some(last) = events.last() else { continue };
-        let checkpoint = Checkpoint { position: last.position, event: last.id };
-        let timer = Timer::start();
-        let told = project(store, &events, checkpoint, hub).await?;
-        METRICS.fold_time.observe(timer.seconds());
-        METRICS.fold_batch.observe(f64::from(u32::try_from(events.len()).unwrap_or(u32::MAX)));
-        METRICS.views_progress_at.set(app.now().0.div_euclid(1_000_000));
-        // First whoever waits for an answer, then who is told of it: S4, that somebody is told must not show in
-        // how long the answer took.
-        reporter.0.send_replace(checkpoint.position);
-        tokio::task::yield_now().await;
-        hub.publish(told);
+enum Turn {
+    /// It may be another's turn.
+    Over,
+    Stopped,
+}
+
+struct Projector {
+    app: App,
+    reporter: Reporter,
+    /// Up to where this node's clients were told; none before the first turn.
+    told: Option<Position>,
+}
+
+impl Projector {
+    async fn take_a_turn(&mut self, node: uuid::Uuid, mut stop: watch::Receiver<bool>) -> Result<Turn, ProjectorError> {
+        if let Some(lease) = self.app.0.store.try_lead(node).await? {
+            return self.lead(lease, stop).await;
+        }
+        tokio::select! {
+            outcome = self.observe() => outcome,
+            _ = stop.wait_for(|stop| *stop) => Ok(Turn::Stopped),
+        }
     }
+
+    /// Folds and writes, as long as the lease holds.
+    async fn lead(&mut self, lease: Lease, mut stop: watch::Receiver<bool>) -> Result<Turn, ProjectorError> {
+        let outcome = tokio::select! {
+            outcome = self.fold_on(&lease) => outcome,
+            () = lease.lost() => Err(StoreError::Unavailable("the projector's connection was lost".into()).into()),
+            _ = stop.wait_for(|stop| *stop) => Ok(Turn::Stopped),
+        };
+        METRICS.projector_leads.set(0);
+        if !matches!(outcome, Err(ProjectorError::Store(_))) {
+            lease.release().await;
+        }
+        outcome
+    }
+
+    async fn fold_on(&mut self, lease: &Lease) -> Result<Turn, ProjectorError> {
+        let app = self.app.clone();
+        let (log, store, hub) = (&app.0.log, &app.0.store, &app.0.hub);
+        let mut checkpoint = trusted_checkpoint(log, lease).await?;
+        METRICS.projector_leads.set(1);
+        self.tell_what_was_folded(checkpoint.position).await?;
+        let mut follow = log.follow(checkpoint.position);
+        loop {
+            let Ok(events) = tokio::time::timeout(HEARTBEAT, follow.next(BATCH)).await else {
+                lease.renew().await?;
+                continue;
+            };
+            let events = events?;
+            let Some(last) = events.last() else { continue };
+            checkpoint = Checkpoint { position: last.position, event: last.id };
+            let timer = Timer::start();
+            let told = project(lease, store, &events, checkpoint, hub).await?;
+            METRICS.fold_time.observe(timer.seconds());
+            METRICS.fold_batch.observe(f64::from(u32::try_from(events.len()).unwrap_or(u32::MAX)));
+            // First whoever waits for an answer, then who is told of it: S4, that somebody is told must not show in
+            // how long the answer took.
+            self.reached(checkpoint.position);
+            tokio::task::yield_now().await;
+            hub.publish(told);
+        }
+    }
+
+    /// Tells this node's clients what another folds, until it stands still.
+    async fn observe(&mut self) -> Result<Turn, ProjectorError> {
+        let store = self.app.0.store.clone();
+        let mut folded = store.checkpoint_watch();
+        self.tell_what_was_folded(store.checkpoint().await?.position).await?;
+        loop {
+            let applied = self.reporter.applied();
+            let moved = async { folded.wait_for(|folded| folded.position != applied).await.map(|folded| folded.position) };
+            let position = match tokio::time::timeout(HEARTBEAT, moved).await {
+                Ok(Ok(position)) => position,
+                Ok(Err(_)) => return Err(StoreError::Unavailable("the read store was closed".into()).into()),
+                Err(_) => return Ok(Turn::Over),
+            };
+            self.tell_what_was_folded(position).await?;
+        }
+    }
+
+    /// What another node folded since this one's clients were last told, or nothing at the first turn: who is
+    /// concerned looks at the rows, like somebody who comes back. The rows may be further on than an event.
+    async fn tell_what_was_folded(&mut self, position: Position) -> Result<(), ProjectorError> {
+        let app = self.app.clone();
+        let (log, store, hub) = (&app.0.log, &app.0.store, &app.0.hub);
+        let mut concerned = HashSet::new();
+        let mut at = self.told.unwrap_or(position);
+        while at < position {
+            let events = log.read_all(at, BATCH).await?;
+            let Some(last) = events.last() else { break };
+            at = last.position;
+            for event in events.iter().filter(|event| event.position <= position) {
+                concerned.extend(who_is_concerned(store, event, hub).await?);
+            }
+        }
+        self.reached(position);
+        tokio::task::yield_now().await;
+        hub.wake(&concerned);
+        Ok(())
+    }
+
+    fn reached(&mut self, position: Position) {
+        METRICS.views_progress_at.set(self.app.now().0.div_euclid(1_000_000));
+        self.told = self.told.max(Some(position));
+        self.reporter.report(position);
+    }
+}
+
+/// The store's checkpoint, if the log still has the event that it names.
+async fn trusted_checkpoint(log: &EventLog, lease: &Lease) -> Result<Checkpoint, ProjectorError> {
+    let checkpoint = lease.checkpoint().await?;
+    let is_known = checkpoint.position == Position(0) || log.at(checkpoint.position).await?.is_some_and(|event| event.id == checkpoint.event);
+    if is_known { Ok(checkpoint) } else { Err(ProjectorError::Diverged(checkpoint.position)) }
 }
 
 /// Folds a batch and writes it. Returns what watched users are told.
-async fn project(store: &ReadStore, events: &[RecordedEvent], checkpoint: Checkpoint, hub: &Hub) -> Result<Vec<(UserId, InboxItem)>, StoreError> {
-    let loaded = store.load(touched(events)).await?;
+async fn project(
+    lease: &Lease,
+    store: &ReadStore,
+    events: &[RecordedEvent],
+    checkpoint: Checkpoint,
+    hub: &Hub,
+) -> Result<Vec<(UserId, InboxItem)>, StoreError> {
+    let loaded = lease.load(touched(events)).await?;
     let mut users = Folding::<Users>::from(loaded.users.into_iter().map(|row| (row.id.clone(), row)));
     let mut conversations = Folding::<Conversations>::from(loaded.conversations.into_iter().map(|row| ((row.owner.clone(), row.contact.clone()), row)));
     let mut messages = Folding::<Messages>::from([]);
@@ -128,7 +305,7 @@ async fn project(store: &ReadStore, events: &[RecordedEvent], checkpoint: Checkp
         messages: messages.into_changed(),
         section: section.into_changed().pop(),
     };
-    store.apply(rows, checkpoint).await?;
+    lease.apply(rows, checkpoint).await?;
     told.extend(profile_and_section_items(store, events, hub).await?);
     told.sort_by_key(|(_, item)| item.position);
     Ok(told)
@@ -169,26 +346,37 @@ fn conversation_items(recorded: &RecordedEvent, conversations: &Folding<Conversa
         .collect()
 }
 
-/// A profile concerns its user and those in whose lists they stand; the section concerns everybody.
 async fn profile_and_section_items(store: &ReadStore, events: &[RecordedEvent], hub: &Hub) -> Result<Vec<(UserId, InboxItem)>, StoreError> {
     let mut told = Vec::new();
-    if hub.is_empty() {
-        return Ok(told);
-    }
     for recorded in events {
-        let item = |change| InboxItem { position: recorded.position, change };
-        match &recorded.event {
-            Event::User(_) => {
-                for user in Users::touched(recorded) {
-                    let concerned = store.listed_by(&user).await?.into_iter().chain([user.clone()]).filter(|viewer| hub.is_watched(viewer));
-                    told.extend(concerned.map(|viewer| (viewer, item(ItemChange::ContactChanged { user: user.clone() }))));
-                }
-            }
-            Event::Section(_) => told.extend(hub.watched().into_iter().map(|viewer| (viewer, item(ItemChange::SectionChanged)))),
-            Event::Community(_) | Event::Conversation(_) => {}
-        }
+        let change = match &recorded.event {
+            Event::User(event) => ItemChange::ContactChanged { user: event.user().clone() },
+            Event::Section(_) => ItemChange::SectionChanged,
+            Event::Community(_) | Event::Conversation(_) => continue,
+        };
+        let item = InboxItem { position: recorded.position, change };
+        told.extend(who_is_concerned(store, recorded, hub).await?.into_iter().map(|viewer| (viewer, item.clone())));
     }
     Ok(told)
+}
+
+/// Whose open clients an event may concern: a conversation its two users, a profile its user and those in
+/// whose lists they stand, the section everybody.
+async fn who_is_concerned(store: &ReadStore, recorded: &RecordedEvent, hub: &Hub) -> Result<Vec<UserId>, StoreError> {
+    if hub.is_empty() {
+        return Ok(vec![]);
+    }
+    let everybody = match &recorded.event {
+        Event::Conversation(_) => Conversations::touched(recorded).into_iter().map(|(owner, _)| owner).collect(),
+        Event::User(event) => {
+            let mut concerned = store.listed_by(event.user()).await?;
+            concerned.push(event.user().clone());
+            concerned
+        }
+        Event::Section(_) => hub.watched(),
+        Event::Community(_) => vec![],
+    };
+    Ok(everybody.into_iter().filter(|viewer| hub.is_watched(viewer)).collect())
 }
 
 /// One projection's rows of a batch: loaded once, folded in memory, each changed one written once.

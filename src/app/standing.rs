@@ -59,9 +59,19 @@ impl App {
         self.0.standings.insert(conversation, standing);
     }
 
-    pub(super) async fn forget(&self, conversation: ConversationId) -> Result<(), AppError> {
+    /// Another was faster: the next look reads what is there.
+    pub(super) fn forget(&self, conversation: ConversationId) {
         self.0.standings.remove(&conversation);
-        Ok(self.views_reach_head().await?)
+    }
+
+    /// Whether nothing was appended since by another node. An append finds that out by itself; a refusal, or
+    /// that there is nothing to do, must not be said of what is no longer so.
+    pub(super) async fn is_latest(&self, conversation: ConversationId, standing: &Standing) -> Result<bool, AppError> {
+        let is_latest = !self.0.log.is_shared() || self.0.log.read_stream(&Stream::Conversation(conversation), standing.version, 1).await?.is_empty();
+        if !is_latest {
+            self.forget(conversation);
+        }
+        Ok(is_latest)
     }
 }
 

@@ -109,15 +109,20 @@ impl App {
             // Who stands in the list was registered and may be written to whatever the switch says.
             let contactable = side.is_listed() || self.is_contactable(contact).await?;
             let send = ConversationCommand::Send { id: message.id, text: message.text.clone(), contactable };
-            let events = self.decided(conversation::decide(&side, viewer.id(), contact, send)).await?;
+            let decision = conversation::decide(&side, viewer.id(), contact, send);
+            if decision.is_err() && !self.is_latest(conversation, &standing).await? {
+                continue;
+            }
+            let events = self.decided(decision).await?;
             let append = self.append(viewer, command, Stream::Conversation(conversation), standing.version, events, Some(message.id));
             match self.0.log.append(append).instrument(debug_span!("append")).await {
                 Ok(recorded) => {
                     self.remember(viewer.id(), contact, conversation, standing, &recorded);
                     return recorded.into_iter().next().ok_or_else(|| Fault::Unexpected.into());
                 }
-                Err(AppendError::IdTaken(first)) => return same_message(*first, viewer, contact, message),
-                Err(AppendError::Conflict { .. }) => self.forget(conversation).await?,
+                Err(AppendError::IdTaken(Some(first))) => return same_message(*first, viewer, contact, message),
+                Err(AppendError::IdTaken(None)) => return Err(Refusal::MessageIdReused.into()),
+                Err(AppendError::Conflict { .. }) => self.forget(conversation),
                 Err(AppendError::Log(error)) => return Err(error.into()),
             }
         }
@@ -312,7 +317,12 @@ impl App {
         for _ in 0..ATTEMPTS {
             let standing = self.standing(viewer.id(), contact, conversation).await?;
             let side = standing.side_of(viewer.id(), contact);
-            let events = self.decided(conversation::decide(&side, viewer.id(), contact, command.clone())).await?;
+            let decision = conversation::decide(&side, viewer.id(), contact, command.clone());
+            let appends = decision.as_ref().is_ok_and(|events| !events.is_empty());
+            if !appends && !self.is_latest(conversation, &standing).await? {
+                continue;
+            }
+            let events = self.decided(decision).await?;
             let done = Done { before: side };
             if events.is_empty() {
                 drop(turn);
@@ -327,7 +337,7 @@ impl App {
                     self.shown_up_to(last_position(&recorded)).await?;
                     return Ok(done);
                 }
-                Err(AppendError::Conflict { .. }) => self.forget(conversation).await?,
+                Err(AppendError::Conflict { .. }) => self.forget(conversation),
                 Err(error) => return Err(final_append_error(error).into()),
             }
         }

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
-use std::str::FromStr;
 
 use anyhow::Context as _;
 use axum::http::HeaderValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::SignedDuration;
 
+use crate::storage::StoreUrl;
 use crate::{graphql, http};
 
 /// One-to-one text chat, event-sourced, beside an application's own authentication and community.
@@ -31,6 +31,8 @@ pub(super) enum Command {
     Schema,
     /// Print the event log as JSON Lines.
     Events(Events),
+    /// Copy an event log to another back end; what is there already is compared, so it can be repeated.
+    Copy(Copy),
 }
 
 /// Where the data is.
@@ -39,29 +41,14 @@ pub(super) struct Data {
     /// The data folder: the event log, the views, and in development mode the token key.
     #[arg(long, env = "ENTRENOUS_DATA", default_value = "entrenous-data", value_name = "DIR")]
     pub data: PathBuf,
-    /// The event log: sqlite:FILE. Default: events.db in the data folder.
-    #[arg(long, env = "ENTRENOUS_LOG", value_name = "URL")]
+    /// The event log: sqlite:FILE, <postgres://…>, <esdb://…> or <kurrentdb://…>. Default: events.db in the data folder.
+    #[arg(long, env = "ENTRENOUS_LOG", hide_env_values = true, value_name = "URL")]
     pub log: Option<StoreUrl>,
 }
 
 impl Data {
-    pub fn log_path(&self) -> PathBuf {
-        self.log.as_ref().map_or_else(|| self.data.join("events.db"), |StoreUrl(path)| path.clone())
-    }
-}
-
-/// `sqlite:FILE`.
-#[derive(Clone, Debug)]
-pub(super) struct StoreUrl(pub PathBuf);
-
-impl FromStr for StoreUrl {
-    type Err = &'static str;
-
-    fn from_str(url: &str) -> Result<Self, Self::Err> {
-        match url.strip_prefix("sqlite:") {
-            Some(path) if !path.is_empty() => Ok(Self(path.strip_prefix("//").unwrap_or(path).into())),
-            _ => Err("this version stores in `sqlite:FILE`"),
-        }
+    pub fn log_url(&self) -> StoreUrl {
+        self.log.clone().unwrap_or_else(|| StoreUrl::Sqlite(self.data.join("events.db")))
     }
 }
 
@@ -96,8 +83,8 @@ pub(super) struct Serve {
     pub listen: SocketAddr,
     #[command(flatten)]
     pub data: Data,
-    /// The views: sqlite:FILE. Default: views.db in the data folder.
-    #[arg(long, env = "ENTRENOUS_VIEWS", value_name = "URL")]
+    /// The views: sqlite:FILE or <postgres://…>. Default: views.db in the data folder.
+    #[arg(long, env = "ENTRENOUS_VIEWS", hide_env_values = true, value_name = "URL")]
     pub views: Option<StoreUrl>,
     #[command(flatten)]
     pub keys: Keys,
@@ -229,8 +216,8 @@ fn socket_address(given: &str) -> Result<SocketAddr, String> {
 }
 
 impl Serve {
-    pub fn views_path(&self) -> PathBuf {
-        self.views.as_ref().map_or_else(|| self.data.data.join("views.db"), |StoreUrl(path)| path.clone())
+    pub fn views_url(&self) -> StoreUrl {
+        self.views.clone().unwrap_or_else(|| StoreUrl::Sqlite(self.data.data.join("views.db")))
     }
 }
 
@@ -275,4 +262,14 @@ pub(super) struct Events {
     /// Go on as the log grows.
     #[arg(long, env = "ENTRENOUS_FOLLOW")]
     pub follow: bool,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Copy {
+    /// The event log to read: sqlite:FILE, <postgres://…>, <esdb://…> or <kurrentdb://…>. It may be in use.
+    #[arg(long, env = "ENTRENOUS_COPY_FROM", hide_env_values = true, value_name = "URL")]
+    pub from: StoreUrl,
+    /// The event log to write: empty, or an earlier copy of the same.
+    #[arg(long, env = "ENTRENOUS_COPY_TO", hide_env_values = true, value_name = "URL")]
+    pub to: StoreUrl,
 }

@@ -35,7 +35,7 @@ pub(super) fn run(events: &Events) -> anyhow::Result<()> {
 }
 
 async fn print_log(events: &Events) -> anyhow::Result<()> {
-    let log = EventLog::open_read_only(&events.data.log_path())?;
+    let log = EventLog::open_read_only(&events.data.log_url()).await?;
     let mut out = BufWriter::new(io::stdout().lock());
     let mut after = Position(0);
     loop {

@@ -2,6 +2,7 @@
 //! others, and the only one that asks the system for the time.
 
 mod arguments;
+mod copy;
 mod events;
 mod keys;
 mod serve;
@@ -24,6 +25,7 @@ pub fn main() -> ExitCode {
         Command::Serve(serve) => serve::run(*serve),
         Command::Token(token) => token::run(&token),
         Command::Schema => print(&crate::graphql::sdl()),
+        Command::Copy(arguments) => copy::run(&arguments),
         Command::Events(events) => events::run(&events),
     };
     match result {

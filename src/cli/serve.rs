@@ -7,10 +7,12 @@ use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use tokio::task::JoinError;
 
 use super::arguments::Serve;
 use super::{keys, new_id, now, print, telemetry};
-use crate::app::{App, Settings, Sources, projector};
+use crate::app::projector::{self, ProjectorError};
+use crate::app::{App, Fault, Settings, Sources};
 use crate::event_log::{EventLog, OpenError};
 use crate::graphql::Executor;
 use crate::http::authentication::{TokenSigner, Verifier};
@@ -30,18 +32,26 @@ async fn start(serve: Serve) -> anyhow::Result<()> {
     let executor = Executor::new(serve.edge.executor_options()?)?;
     let data = &serve.data.data;
     keys::make_data_folder(data)?;
-    let (log_path, views_path) = (serve.data.log_path(), serve.views_path());
-    if EventLog::is_new(&log_path)? && ReadStore::has_rows(&views_path) {
-        return Err(OpenError::Diverged { path: views_path }.into());
+    let (log_url, views_url) = (serve.data.log_url(), serve.views_url());
+    if EventLog::is_new(&log_url)? && ReadStore::has_rows(&views_url).await {
+        return Err(OpenError::Diverged { place: views_url.to_string() }.into());
     }
-    let log = EventLog::open(&log_path, Arc::new(now))?;
-    let store = ReadStore::open(&views_path, log.id())?;
-    let checkpoint = projector::catch_up(&log, &store).await?;
-    let (reporter, progress) = projector::progress(checkpoint);
+    let log = EventLog::open(&log_url, Arc::new(now)).await?;
+    let store = ReadStore::open(&views_url, log.id()).await?;
+    let (reporter, progress) = projector::progress();
     let sources = Sources { clock: Arc::new(now), uuid: Arc::new(new_id) };
     let settings = Settings { user_limit: serve.user_limit, send_rate: serve.send_rate, resume_limit: serve.resume_limit as usize };
     let app = App::new(log.clone(), store, progress, sources, settings);
-    let mut projecting = tokio::spawn(projector::run(app.clone(), checkpoint, reporter));
+    let (stop, stopping) = watch::channel(false);
+    let (end, ending) = watch::channel(false);
+    let mut projecting = tokio::spawn(projector::run(app.clone(), reporter, ending));
+    tokio::select! {
+        biased;
+        ended = &mut projecting => return Err(ended_early(ended)),
+        caught_up = app.views_reach_head() => if let Err(fault) = caught_up {
+            return Err(if matches!(fault, Fault::Stalled) { ended_early(projecting.await) } else { fault.into() });
+        },
+    }
 
     let listener = TcpListener::bind(serve.listen).await.with_context(|| format!("cannot listen on {}", serve.listen))?;
     let address = listener.local_addr()?;
@@ -54,7 +64,6 @@ async fn start(serve: Serve) -> anyhow::Result<()> {
         development,
         public_url: public_url(&serve, address),
     };
-    let (stop, stopping) = watch::channel(false);
     let serving = crate::http::serve(listener, app, edge, stopping);
     tokio::pin!(serving);
     let outcome = tokio::select! {
@@ -62,10 +71,7 @@ async fn start(serve: Serve) -> anyhow::Result<()> {
         ended = &mut projecting => {
             stop.send_replace(true);
             let _connections_are_drained = serving.await;
-            match ended {
-                Ok(Err(error)) => Err(error).context("the views no longer follow the log"),
-                Ok(Ok(())) | Err(_) => Err(anyhow::anyhow!("the views no longer follow the log")),
-            }
+            Err(ended_early(ended))
         }
         () = told_to_stop() => {
             tracing::info!("stopping");
@@ -73,10 +79,19 @@ async fn start(serve: Serve) -> anyhow::Result<()> {
             serving.await.context("the listener failed")
         }
     };
-    projecting.abort();
-    let _cancelled = projecting.await;
+    end.send_replace(true);
+    if !projecting.is_finished() {
+        let _lease_is_released = projecting.await;
+    }
     log.close().await;
     outcome
+}
+
+fn ended_early(ended: Result<Result<(), ProjectorError>, JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(Err(error)) => anyhow::Error::new(error).context("the views no longer follow the log"),
+        Ok(Ok(())) | Err(_) => anyhow::anyhow!("the views no longer follow the log"),
+    }
 }
 
 /// Ctrl-C, or SIGTERM. A process that cannot hear them is stopped otherwise.
@@ -117,7 +132,7 @@ fn public_url(serve: &Serve, address: SocketAddr) -> String {
 }
 
 fn greeting(address: SocketAddr, development: bool, serve: &Serve) -> String {
-    let data = serve.data.data.display();
+    let data = serve.data.log.as_ref().map_or_else(|| serve.data.data.display().to_string(), ToString::to_string);
     if development {
         format!(
             "Entrenous serves http://{address} in development mode, with its data in {data}.\nOpen http://{address}/ and sign in by name. Ctrl-C stops it.\n"

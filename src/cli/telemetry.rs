@@ -20,7 +20,7 @@ use super::arguments::LogFormat;
 
 /// Libraries that tell what they transport when they are asked for details: a socket's frames, with the
 /// tokens and texts in them. No filter of an operator brings that back.
-const TELLTALES: [&str; 3] = ["tungstenite", "tokio_tungstenite", "hyper"];
+const TELLTALES: [&str; 8] = ["h2", "hyper", "kurrentdb", "postgres", "tokio_postgres", "tokio_tungstenite", "tonic", "tungstenite"];
 
 /// What has to be ended with the service.
 pub(super) struct Telemetry {

@@ -10,6 +10,16 @@ pub enum UserEvent {
     ProfileUpdated { user: UserId, profile: Profile },
 }
 
+impl UserEvent {
+    /// Whose event it is.
+    #[must_use]
+    pub fn user(&self) -> &UserId {
+        match self {
+            Self::ContactableChanged { user, .. } | Self::ProfileUpdated { user, .. } => user,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct User {
     pub profile: Profile,

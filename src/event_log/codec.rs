@@ -46,7 +46,7 @@ impl<'a> Personal<'a> {
 const USER_REGISTERED: &str = "UserRegistered";
 const CONTACTABLE_CHANGED: &str = "ContactableChanged";
 const PROFILE_UPDATED: &str = "ProfileUpdated";
-const MESSAGE_SENT: &str = "MessageSent";
+pub(super) const MESSAGE_SENT: &str = "MessageSent";
 const MESSAGES_READ: &str = "MessagesRead";
 const CONVERSATION_DELETED: &str = "ConversationDeleted";
 const CONVERSATION_REOPENED: &str = "ConversationReopened";

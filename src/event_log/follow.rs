@@ -13,8 +13,8 @@ pub struct Follow {
 }
 
 impl Follow {
-    pub(super) fn new(log: EventLog, after: Position, head: watch::Receiver<Position>) -> Self {
-        Self { log, after, head }
+    pub(super) fn new(log: EventLog, after: Position) -> Self {
+        Self { head: log.head_watch(), log, after }
     }
 
     /// The next events, at least one and at most `limit`; waits for one where there is none.

@@ -6,20 +6,28 @@
 //! holds is unknown.
 
 pub mod codec;
+pub mod copy;
 mod follow;
+mod kurrentdb;
+mod orders;
+mod postgres;
 mod sqlite;
-mod writer;
 
 use std::sync::Arc;
 
 use thiserror::Error;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::domain::event::{Event, Metadata, Position, RecordedEvent, Stream, Timestamp};
+use crate::storage::StoreUrl;
 
-pub use crate::sqlite::OpenError;
+pub use crate::storage::OpenError;
+use copy::CopyError;
 pub use follow::Follow;
-pub use sqlite::SqliteEventLog as EventLog;
+use kurrentdb::KurrentEventLog;
+use postgres::PostgresEventLog;
+use sqlite::SqliteEventLog;
 
 /// Where the time comes from: the edge, or a test.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -41,9 +49,9 @@ pub enum AppendError {
     /// The stream is at another version: decide again.
     #[error("the stream is at version {actual}")]
     Conflict { actual: u64 },
-    /// An event of another append has one of the ids.
-    #[error("the event id {} is taken", .0.id)]
-    IdTaken(Box<RecordedEvent>),
+    /// An event of another append has one of the ids: that one, or none where the id was claimed for an append that never came.
+    #[error("the event id is taken")]
+    IdTaken(Option<Box<RecordedEvent>>),
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -54,6 +62,9 @@ pub enum LogError {
     /// The log stopped, or is about to.
     #[error("the event log has stopped: {0}")]
     Stopped(Arc<str>),
+    /// The log cannot be reached now; it may be later.
+    #[error("the event log cannot be reached: {0}")]
+    Unavailable(Arc<str>),
     /// A read failed.
     #[error("the event log cannot be read: {0}")]
     Read(Arc<str>),
@@ -97,4 +108,176 @@ impl StoredEvent {
             event,
         })
     }
+}
+
+/// The log, wherever it is kept. Cheap to clone.
+#[derive(Clone)]
+pub enum EventLog {
+    Sqlite(SqliteEventLog),
+    Postgres(PostgresEventLog),
+    Kurrent(KurrentEventLog),
+}
+
+/// Calls the same on whichever adapter it is.
+macro_rules! adapter {
+    ($log:expr, $adapter:ident => $call:expr) => {
+        match $log {
+            EventLog::Sqlite($adapter) => $call,
+            EventLog::Postgres($adapter) => $call,
+            EventLog::Kurrent($adapter) => $call,
+        }
+    };
+}
+
+impl EventLog {
+    /// Opens the log, or makes a new one where there is none.
+    ///
+    /// # Errors
+    /// When it cannot be reached, another process holds it, or it is damaged, foreign, or of a newer version. Nothing was changed then.
+    pub async fn open(url: &StoreUrl, clock: Clock) -> Result<Self, OpenError> {
+        match url {
+            StoreUrl::Sqlite(path) => SqliteEventLog::open(path, clock).map(Self::Sqlite),
+            StoreUrl::Postgres(url) => PostgresEventLog::open(url, clock).await.map(Self::Postgres),
+            StoreUrl::Kurrent(url) => KurrentEventLog::open(url, clock).await.map(Self::Kurrent),
+        }
+    }
+
+    /// Opens a log that others may be writing: it can be read and followed, not appended to.
+    ///
+    /// # Errors
+    /// When there is none, it cannot be reached, or it is damaged, foreign, or of a newer version.
+    pub async fn open_read_only(url: &StoreUrl) -> Result<Self, OpenError> {
+        match url {
+            StoreUrl::Sqlite(path) => SqliteEventLog::open_read_only(path).map(Self::Sqlite),
+            StoreUrl::Postgres(url) => PostgresEventLog::open_read_only(url).await.map(Self::Postgres),
+            StoreUrl::Kurrent(url) => KurrentEventLog::open_read_only(url).await.map(Self::Kurrent),
+        }
+    }
+
+    /// Whether opening makes a new log, as far as can be seen without opening it.
+    ///
+    /// # Errors
+    /// When the file is damaged, foreign, or of a newer version.
+    pub fn is_new(url: &StoreUrl) -> Result<bool, OpenError> {
+        match url {
+            StoreUrl::Sqlite(path) => SqliteEventLog::is_new(path),
+            StoreUrl::Postgres(_) | StoreUrl::Kurrent(_) => Ok(false),
+        }
+    }
+
+    /// Whether other processes may append to it, too.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(_) | Self::Kurrent(_) => true,
+        }
+    }
+
+    /// Names this log in the checkpoints made from it.
+    #[must_use]
+    pub fn id(&self) -> Uuid {
+        adapter!(self, log => log.id())
+    }
+
+    /// The position of the last event that is known here; 0 while there is none.
+    #[must_use]
+    pub fn head(&self) -> Position {
+        *self.head_watch().borrow()
+    }
+
+    /// Changes as more events become known here.
+    #[must_use]
+    pub fn head_watch(&self) -> watch::Receiver<Position> {
+        adapter!(self, log => log.head_watch())
+    }
+
+    /// The position of the last event, whoever appended it.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn latest(&self) -> Result<Position, LogError> {
+        adapter!(self, log => log.latest().await)
+    }
+
+    /// Appends the events together, flushed before the answer. The same append again, with the same ids
+    /// after the same version, returns what the first recorded.
+    ///
+    /// # Errors
+    /// [`AppendError`]: nothing was appended.
+    pub async fn append(&self, append: Append) -> Result<Vec<RecordedEvent>, AppendError> {
+        adapter!(self, log => log.append(append).await)
+    }
+
+    /// Writes events of another log, in their order, each as it was there but for its position.
+    async fn import(&self, events: Vec<StoredEvent>) -> Result<(), CopyError> {
+        match self {
+            Self::Sqlite(log) => log.orders.import(events).await,
+            Self::Postgres(log) => log.orders.import(events).await,
+            Self::Kurrent(log) => log.import(events).await,
+        }
+    }
+
+    /// Lets the appends that wait be written, and takes no more.
+    pub async fn close(&self) {
+        adapter!(self, log => log.close().await);
+    }
+
+    /// The events after a position, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn read_all(&self, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, LogError> {
+        decoded(self.read_all_stored(after, limit).await?)
+    }
+
+    /// The same, as they are stored.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or has a hole.
+    pub async fn read_all_stored(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
+        adapter!(self, log => log.read_all_stored(after, limit).await)
+    }
+
+    /// The events of a stream after a version, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn read_stream(&self, stream: &Stream, after: u64, limit: usize) -> Result<Vec<RecordedEvent>, LogError> {
+        decoded(adapter!(self, log => log.read_stream_stored(stream, after, limit).await)?)
+    }
+
+    /// The event with this id.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn find(&self, id: Uuid) -> Result<Option<RecordedEvent>, LogError> {
+        adapter!(self, log => log.find_stored(id).await)?.map(StoredEvent::decode).transpose()
+    }
+
+    /// The event at exactly this position.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn at(&self, position: Position) -> Result<Option<StoredEvent>, LogError> {
+        adapter!(self, log => log.at(position).await)
+    }
+
+    /// Reads on from a position as the log grows.
+    #[must_use]
+    pub fn follow(&self, after: Position) -> Follow {
+        Follow::new(self.clone(), after)
+    }
+}
+
+/// Positions of this log are dense: one that is missing means that the log is damaged.
+fn without_holes(after: Position, events: Vec<StoredEvent>) -> Result<Vec<StoredEvent>, LogError> {
+    match (after.0 + 1..).zip(&events).find(|(expected, event)| event.position.0 != *expected) {
+        Some((expected, _)) => Err(LogError::Undecodable { position: Position(expected), reason: "the log has a hole here".into() }),
+        None => Ok(events),
+    }
+}
+
+fn decoded(events: Vec<StoredEvent>) -> Result<Vec<RecordedEvent>, LogError> {
+    events.into_iter().map(StoredEvent::decode).collect()
 }

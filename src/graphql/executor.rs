@@ -129,13 +129,18 @@ impl Executor {
         }
         let Operation { kind, request, shape, .. } = operation;
         let span = tracing::debug_span!("execute", graphql.operation.type = %kind);
-        let executing = AssertUnwindSafe(self.schema.execute(request.data(Arc::clone(&session)))).catch_unwind().instrument(span);
+        let executing = async {
+            session.app.views_are_current().await.top_level(&session)?;
+            Ok(self.schema.execute(request.data(Arc::clone(&session))).await)
+        };
+        let executing = AssertUnwindSafe(executing).catch_unwind().instrument(span);
         let executed = match self.time {
             Some(time) => timeout(time, executing).await,
             None => Ok(executing.await),
         };
         match executed {
-            Ok(Ok(executed)) => Response::executed(&shape, executed),
+            Ok(Ok(Ok(executed))) => Response::executed(&shape, executed),
+            Ok(Ok(Err(error))) => Response::refused(vec![without_place(error)], Code::Unavailable),
             Ok(Err(_)) => panicked(&session),
             Err(_) => {
                 tracing::warn!(request = %session.viewer.request(), "an operation took too long");

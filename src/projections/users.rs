@@ -4,7 +4,7 @@ use super::{Projection, Shape};
 use crate::domain::collation::{searchable, sort_key};
 use crate::domain::event::{Event, Position, RecordedEvent};
 use crate::domain::ids::UserId;
-use crate::domain::user::{User, UserEvent};
+use crate::domain::user::User;
 
 pub struct Users;
 
@@ -33,7 +33,7 @@ impl Projection for Users {
     fn touched(recorded: &RecordedEvent) -> Vec<UserId> {
         match &recorded.event {
             Event::Community(event) => vec![event.user.clone()],
-            Event::User(UserEvent::ContactableChanged { user, .. } | UserEvent::ProfileUpdated { user, .. }) => vec![user.clone()],
+            Event::User(event) => vec![event.user().clone()],
             Event::Conversation(_) | Event::Section(_) => vec![],
         }
     }

@@ -1,9 +1,7 @@
 //! What a viewer's open clients are told, and what one missed that comes back after a while.
 
-use rusqlite::{Connection, OptionalExtension, params};
-
-use super::queries;
-use super::rows::{conversation_row, message_row, section_row};
+use super::reader::{Reader, Value};
+use super::{StoreError, queries, reads, rows};
 use crate::domain::event::Position;
 use crate::domain::ids::UserId;
 use crate::projections::conversations::ConversationRow;
@@ -48,18 +46,15 @@ pub enum Missed {
 const FIRST_LOOK: usize = 32;
 
 /// Reads what `viewer` missed since `after`, at most `limit` items, all at one moment.
-pub(super) fn missed(connection: &mut Connection, viewer: &UserId, after: Position, limit: usize) -> Result<Missed, rusqlite::Error> {
-    let moment = connection.transaction()?;
-    let up_to: Position = moment.prepare_cached(queries::CHECKPOINT)?.query_row([], |row| row.get(0).map(Position))?;
+pub(super) async fn missed(reader: &mut impl Reader, viewer: &UserId, after: Position, limit: usize) -> Result<Missed, StoreError> {
+    let checkpoint = reads::checkpoint(reader).await?;
+    let up_to = checkpoint.position;
     let mut items = Vec::new();
-    let rows: Vec<(ConversationRow, Position)> = moment
-        .prepare_cached(queries::CHANGED_SINCE)?
-        .query_map(params![viewer.as_str(), after.0], |row| Ok((conversation_row(row, 0)?, Position(row.get(queries::COLUMNS_OF_CONVERSATION)?))))?
-        .collect::<Result<_, _>>()?;
+    let rows = reader.query(queries::CHANGED_SINCE, &[Value::Text(viewer.as_str()), Value::number(after.0)], rows::changed_conversation).await?;
     for (row, contact_changed) in &rows {
         if row.changed > after {
             items.extend(shape_items(row, after));
-            if row.side.is_listed() && !newer_messages(&moment, row, after, limit, &mut items)? {
+            if row.side.is_listed() && !newer_messages(reader, row, after, limit, &mut items).await? {
                 return Ok(Missed::TooMuch { up_to });
             }
         }
@@ -70,9 +65,9 @@ pub(super) fn missed(connection: &mut Connection, viewer: &UserId, after: Positi
             return Ok(Missed::TooMuch { up_to });
         }
     }
-    let own_changed = moment.prepare_cached(queries::USER_CHANGED)?.query_row([viewer.as_str()], |row| row.get(0).map(Position)).optional()?;
+    let own_changed = reader.query_first(queries::USER_CHANGED, &[Value::Text(viewer.as_str())], rows::only_position).await?;
     items.extend(own_changed.filter(|changed| *changed > after).map(|changed| contact_item(changed, viewer)));
-    let section = moment.prepare_cached(queries::SECTION)?.query_row([], section_row).optional()?;
+    let section = reads::section(reader).await?;
     items.extend(section.filter(|section| section.changed > after).map(|section| InboxItem { position: section.changed, change: ItemChange::SectionChanged }));
     items.sort_by_key(|item| item.position);
     Ok(Missed::Items { items, up_to })
@@ -100,13 +95,17 @@ fn shape_items(row: &ConversationRow, after: Position) -> impl Iterator<Item = I
 }
 
 /// Adds the visible messages after a position; false when there are more than `limit`.
-fn newer_messages(moment: &Connection, row: &ConversationRow, after: Position, limit: usize, items: &mut Vec<InboxItem>) -> Result<bool, rusqlite::Error> {
+async fn newer_messages(
+    reader: &mut impl Reader,
+    row: &ConversationRow,
+    after: Position,
+    limit: usize,
+    items: &mut Vec<InboxItem>,
+) -> Result<bool, StoreError> {
     let mut look = FIRST_LOOK;
     loop {
-        let newest: Vec<MessageRow> = moment
-            .prepare_cached(queries::NEWEST_MESSAGES)?
-            .query_map(params![row.conversation.0, row.side.last_visible(), look as u64], |row| message_row(row, 0))?
-            .collect::<Result<_, _>>()?;
+        let parameters = [Value::Uuid(row.conversation.0), Value::number(row.side.last_visible()), Value::number(look as u64)];
+        let newest = reader.query(queries::NEWEST_MESSAGES, &parameters, rows::message).await?;
         let seen = newest.len();
         let newer: Vec<MessageRow> = newest.into_iter().take_while(|message| message.position > after).collect();
         if newer.len() < seen || seen < look {

@@ -5,30 +5,53 @@
 //! damaged, are made anew.
 
 mod inbox;
+mod postgres;
 mod queries;
+mod reader;
+mod reads;
 mod rows;
 mod sqlite;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use thiserror::Error;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::domain::event::{Position, Timestamp};
-use crate::domain::ids::{ConversationId, UserId};
+use crate::domain::ids::{ConversationId, MessageId, UserId};
+use crate::projections;
 use crate::projections::conversations::ConversationRow;
 use crate::projections::messages::MessageRow;
 use crate::projections::section::SectionRow;
 use crate::projections::users::UserRow;
+use crate::storage::StoreUrl;
 
-pub use crate::sqlite::OpenError;
+pub use crate::storage::OpenError;
 pub use inbox::{InboxItem, ItemChange, Missed};
-pub use sqlite::SqliteReadStore as ReadStore;
+use postgres::{PostgresLease, PostgresReadStore};
+use reader::{Columns, Moment, Unreadable};
+use sqlite::SqliteReadStore;
 
 /// Why the read store cannot answer.
 #[derive(Clone, Debug, Error)]
-#[error("the read store failed: {0}")]
-pub struct StoreError(pub Arc<str>);
+pub enum StoreError {
+    #[error("the read store failed: {0}")]
+    Failed(Arc<str>),
+    /// It cannot be reached now; it may be later.
+    #[error("the read store cannot be reached: {0}")]
+    Unavailable(Arc<str>),
+    /// Another node leads the projections. Nothing was written.
+    #[error("another node leads the projections of the read store")]
+    Fenced,
+}
+
+impl From<Unreadable> for StoreError {
+    fn from(unreadable: Unreadable) -> Self {
+        Self::Failed(unreadable.to_string().into())
+    }
+}
 
 /// Keys of rows to load before a batch is folded. Messages are written once and never loaded.
 #[derive(Debug, Default)]
@@ -180,4 +203,325 @@ pub struct Checkpoint {
     pub position: Position,
     /// Nil before the first event.
     pub event: Uuid,
+}
+
+/// What a store says of one projection's rows.
+struct StoredCheckpoint {
+    projection: String,
+    log: Uuid,
+    position: Position,
+    version: u64,
+    sql: String,
+}
+
+impl StoredCheckpoint {
+    fn read(row: &dyn Columns) -> Result<Self, Unreadable> {
+        Ok(Self {
+            projection: row.text(0)?.to_owned(),
+            log: row.uuid(1)?,
+            position: Position(row.number(2)?),
+            version: row.number(4)?,
+            sql: row.text(5)?.to_owned(),
+        })
+    }
+}
+
+/// Whether rows were made by the projections of this version.
+fn are_of_these_shapes(found: &[StoredCheckpoint]) -> bool {
+    let mut shapes = projections::ALL;
+    shapes.sort_by_key(|shape| shape.name);
+    found.len() == shapes.len()
+        && found.iter().zip(shapes).all(|(found, shape)| found.projection == shape.name && found.version == u64::from(shape.version) && found.sql == shape.sql)
+}
+
+/// The read store, wherever it is kept. Cheap to clone.
+#[derive(Clone)]
+pub struct ReadStore {
+    kept: Kept,
+    calls: Arc<AtomicU64>,
+}
+
+#[derive(Clone)]
+enum Kept {
+    Sqlite(SqliteReadStore),
+    Postgres(Box<PostgresReadStore>),
+}
+
+/// Runs a query on whichever store it is, on one connection. A connection that turns out to be lost is
+/// replaced once: nothing is changed by a query.
+macro_rules! read {
+    ($store:expr, $moment:expr, $reader:ident => $query:expr) => {{
+        $store.calls.fetch_add(1, Ordering::Relaxed);
+        match &$store.kept {
+            Kept::Sqlite(store) => {
+                let $reader = &mut store.reader($moment)?;
+                $query.await
+            }
+            Kept::Postgres(store) => {
+                let mut connection = store.reader($moment).await?;
+                let $reader = &mut connection;
+                match $query.await {
+                    Err(StoreError::Unavailable(_)) => {
+                        let mut connection = store.reader($moment).await?;
+                        let $reader = &mut connection;
+                        let answer = $query.await;
+                        connection.end().await;
+                        answer
+                    }
+                    answer => {
+                        connection.end().await;
+                        answer
+                    }
+                }
+            }
+        }
+    }};
+}
+
+impl ReadStore {
+    /// Opens the rows made from the log with this id, or begins anew where they are missing, damaged, or
+    /// made by other folds.
+    ///
+    /// # Errors
+    /// When the store cannot be reached, another process holds it, it is no read store, or it was made from another log.
+    pub async fn open(url: &StoreUrl, log: Uuid) -> Result<Self, OpenError> {
+        let kept = match url {
+            StoreUrl::Sqlite(path) => Kept::Sqlite(SqliteReadStore::open(path, log)?),
+            StoreUrl::Postgres(url) => Kept::Postgres(Box::new(PostgresReadStore::open(url, log).await?)),
+            StoreUrl::Kurrent(_) => return Err(OpenError::Foreign { place: url.to_string(), what: "a read store" }),
+        };
+        Ok(Self { kept, calls: Arc::default() })
+    }
+
+    /// Whether there are rows that were made from events. What cannot be read has none.
+    pub async fn has_rows(url: &StoreUrl) -> bool {
+        match url {
+            StoreUrl::Sqlite(path) => SqliteReadStore::has_rows(path),
+            StoreUrl::Postgres(url) => PostgresReadStore::has_rows(url).await,
+            StoreUrl::Kurrent(_) => false,
+        }
+    }
+
+    /// Whether several nodes may have it open.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(self.kept, Kept::Postgres(_))
+    }
+
+    /// How many queries were answered since the start.
+    #[must_use]
+    pub fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
+    }
+
+    /// How far the log is folded, as far as is known here.
+    #[must_use]
+    pub fn checkpoint_watch(&self) -> watch::Receiver<Checkpoint> {
+        match &self.kept {
+            Kept::Sqlite(store) => store.checkpoint_watch(),
+            Kept::Postgres(store) => store.checkpoint_watch(),
+        }
+    }
+
+    /// Becomes the one node that folds, unless another is.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn try_lead(&self, node: Uuid) -> Result<Option<Lease>, StoreError> {
+        match &self.kept {
+            Kept::Sqlite(store) => Ok(Some(Lease(Held::Sqlite(store.clone())))),
+            Kept::Postgres(store) => Ok(store.try_lead(node).await?.map(|lease| Lease(Held::Postgres(Box::new(lease))))),
+        }
+    }
+
+    /// How far the log is folded.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
+        read!(self, Moment::Each, reader => reads::checkpoint(reader))
+    }
+
+    /// A user as `viewer` sees them.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn view(&self, viewer: &UserId, user: &UserId) -> Result<Option<UserView>, StoreError> {
+        read!(self, Moment::Each, reader => reads::view(reader, viewer, user))
+    }
+
+    /// A part of the viewer's conversation list.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn list(&self, viewer: &UserId, order: ListOrder, slice: Slice<ListKey>) -> Result<Page<UserView>, StoreError> {
+        read!(self, Moment::Each, reader => reads::list(reader, viewer, order, &slice))
+    }
+
+    /// The totals of the viewer's list.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn totals(&self, viewer: &UserId) -> Result<Totals, StoreError> {
+        read!(self, Moment::Each, reader => reads::totals(reader, viewer))
+    }
+
+    /// A part of the directory without the viewer; `search` as [`crate::domain::collation::searchable`] made it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn directory(&self, viewer: &UserId, search: &str, slice: Slice<DirectoryKey>) -> Result<Page<UserView>, StoreError> {
+        read!(self, Moment::Each, reader => reads::directory(reader, viewer, search, &slice))
+    }
+
+    /// Several runs of messages at once, each in order. Whether the asker may see them is theirs to know.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn messages(&self, runs: Vec<Run>) -> Result<Vec<Vec<MessageRow>>, StoreError> {
+        read!(self, Moment::Each, reader => reads::messages(reader, &runs))
+    }
+
+    /// Any message, whoever may see it.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn message(&self, id: MessageId) -> Result<Option<MessageRow>, StoreError> {
+        read!(self, Moment::Each, reader => reads::message(reader, id))
+    }
+
+    /// A message that `viewer` may see.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn visible_message(&self, viewer: &UserId, id: MessageId) -> Result<Option<MessageView>, StoreError> {
+        read!(self, Moment::Each, reader => reads::visible_message(reader, viewer, id))
+    }
+
+    /// With whom a conversation of the viewer's list is.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn contact_of(&self, viewer: &UserId, conversation: ConversationId) -> Result<Option<UserId>, StoreError> {
+        read!(self, Moment::Each, reader => reads::contact_of(reader, viewer, conversation))
+    }
+
+    /// The section as configured; none while nobody did.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn section(&self) -> Result<Option<SectionRow>, StoreError> {
+        read!(self, Moment::Each, reader => reads::section(reader))
+    }
+
+    /// A registered user.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn user(&self, id: &UserId) -> Result<Option<UserRow>, StoreError> {
+        read!(self, Moment::Each, reader => reads::user(reader, id))
+    }
+
+    /// What a decision of `owner` about `contact` is made from.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn relation(&self, owner: &UserId, contact: &UserId) -> Result<Relation, StoreError> {
+        read!(self, Moment::Each, reader => reads::relation(reader, owner, contact))
+    }
+
+    /// The head count, and which of some users are registered, at one moment.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn members(&self, asked: Vec<UserId>) -> Result<Members, StoreError> {
+        read!(self, Moment::Same, reader => reads::members(reader, &asked))
+    }
+
+    /// Whose lists a user stands in.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn listed_by(&self, user: &UserId) -> Result<Vec<UserId>, StoreError> {
+        read!(self, Moment::Each, reader => reads::listed_by(reader, user))
+    }
+
+    /// What `viewer` is to be told of what happened since, at most `limit` items, all at one moment.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn missed(&self, viewer: &UserId, after: Position, limit: usize) -> Result<Missed, StoreError> {
+        read!(self, Moment::Same, reader => inbox::missed(reader, viewer, after, limit))
+    }
+}
+
+/// The right to fold: one node at a time has it for a store.
+pub struct Lease(Held);
+
+enum Held {
+    /// The file's lock is the lease.
+    Sqlite(SqliteReadStore),
+    Postgres(Box<PostgresLease>),
+}
+
+impl Lease {
+    /// How far the log is folded.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
+        match &self.0 {
+            Held::Sqlite(store) => reads::checkpoint(&mut store.reader(Moment::Each)?).await,
+            Held::Postgres(lease) => lease.checkpoint().await,
+        }
+    }
+
+    /// The rows there are for some keys, to fold on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn load(&self, touched: Touched) -> Result<Rows, StoreError> {
+        match &self.0 {
+            Held::Sqlite(store) => store.load(touched).await,
+            Held::Postgres(lease) => lease.load(touched).await,
+        }
+    }
+
+    /// Writes changed rows, and that the log is folded up to `checkpoint`, in one transaction.
+    ///
+    /// # Errors
+    /// When the store fails, or another node has the lease. Nothing was written then, or it cannot be known.
+    pub async fn apply(&self, rows: Rows, checkpoint: Checkpoint) -> Result<(), StoreError> {
+        match &self.0 {
+            Held::Sqlite(store) => store.apply(rows, checkpoint).await,
+            Held::Postgres(lease) => lease.apply(rows, checkpoint).await,
+        }
+    }
+
+    /// Says that the holder is still there.
+    ///
+    /// # Errors
+    /// When the store fails, or another node has the lease.
+    pub async fn renew(&self) -> Result<(), StoreError> {
+        match &self.0 {
+            Held::Sqlite(_) => Ok(()),
+            Held::Postgres(lease) => lease.renew().await,
+        }
+    }
+
+    /// Comes back when the holder's connection is lost, and with it the lease.
+    pub async fn lost(&self) {
+        match &self.0 {
+            Held::Sqlite(_) => std::future::pending().await,
+            Held::Postgres(lease) => lease.lost().await,
+        }
+    }
+
+    /// Lets another node have it at once.
+    pub async fn release(self) {
+        match self.0 {
+            Held::Sqlite(_) => {}
+            Held::Postgres(lease) => lease.release().await,
+        }
+    }
 }

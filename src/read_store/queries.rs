@@ -1,6 +1,6 @@
 //! The SQL that every read store shares. Parameters are `$1, $2…`, first appearing in order.
 
-/// Columns of a user, a conversation row and a message, in the order that [`super::sqlite`] reads them.
+/// Columns of a user, a conversation row and a message, in the order that [`super::rows`] reads them.
 macro_rules! user_columns {
     () => {
         "u.id, u.name, u.picture, u.contactable, u.member, u.version, u.sort_key, u.search_name, u.changed"
@@ -43,6 +43,14 @@ pub(super) const USER_CHANGED: &str = "select changed from users where id = $1";
 
 pub(super) const CONVERSATION: &str = concat!("select ", conversation_columns!(), " from conversations c where c.owner = $1 and c.contact = $2");
 
+/// Both rows of a conversation, at one moment.
+pub(super) const BOTH_SIDES: &str = concat!(
+    "select ",
+    conversation_columns!(),
+    " from conversations c
+    where (c.owner = $1 and c.contact = $2) or (c.owner = $2 and c.contact = $1)"
+);
+
 pub(super) const SECTION: &str = "select title, list_template, detail_template, version, changed from section";
 
 /// A user as a viewer sees them.
@@ -80,7 +88,7 @@ pub(super) const LISTED_OLDEST_FIRST: &str = listed!("asc");
 pub(super) const LISTED_NEWEST_FIRST: &str = listed!("desc");
 
 pub(super) const TOTALS: &str = "
-    select count(*), coalesce(sum(coalesce(c.blocked_at, c.received) - c.read), 0)
+    select count(*), cast(coalesce(sum(coalesce(c.blocked_at, c.received) - c.read), 0) as bigint)
     from conversations c where c.owner = $1 and c.listing = 'listed'";
 
 macro_rules! directory {
@@ -93,10 +101,10 @@ macro_rules! directory {
             last_message!(),
             "
             where u.id <> $1 and u.search_name like $2 escape '!'
-              and ($3 is null or (u.sort_key, u.id) ",
+              and (cast($3 as bytea) is null or (u.sort_key, u.id) ",
             $beyond,
             " ($3, $4))
-              and ($5 is null or (u.sort_key, u.id) ",
+              and (cast($5 as bytea) is null or (u.sort_key, u.id) ",
             $within,
             " ($5, $6))
             order by u.sort_key ",
@@ -137,6 +145,8 @@ pub(super) const CONTACT_OF: &str = "
 
 pub(super) const MEMBERS: &str = "select coalesce(max(member), 0) from users";
 
+pub(super) const REGISTERED: &str = "select id from users where id = $1";
+
 /// Whose lists a user stands in.
 pub(super) const LISTED_BY: &str = "
     select c.owner from conversations o cross join conversations c
@@ -159,24 +169,61 @@ pub(super) const NEWEST_MESSAGES: &str = concat!(
     where m.conversation = $1 and m.number <= $2 order by m.number desc limit $3"
 );
 
-pub(super) const UPSERT_USER: &str = "
-    insert into users (id, name, picture, contactable, member, version, sort_key, search_name, changed)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
-    on conflict (id) do update set
-        name = excluded.name, picture = excluded.picture, contactable = excluded.contactable, version = excluded.version,
-        sort_key = excluded.sort_key, search_name = excluded.search_name, changed = excluded.changed";
+macro_rules! upsert_users {
+    ($source:literal) => {
+        concat!(
+            "insert into users (id, name, picture, contactable, member, version, sort_key, search_name, changed) ",
+            $source,
+            "
+            on conflict (id) do update set
+                name = excluded.name, picture = excluded.picture, contactable = excluded.contactable, version = excluded.version,
+                sort_key = excluded.sort_key, search_name = excluded.search_name, changed = excluded.changed"
+        )
+    };
+}
+macro_rules! upsert_conversations {
+    ($source:literal) => {
+        concat!(
+            "insert into conversations
+                (owner, contact, conversation, version, sent, received, read, blocked_at, listing, last_at, latest_at, changed, reshaped, removed, blocked) ",
+            $source,
+            "
+            on conflict (owner, contact) do update set
+                version = excluded.version, sent = excluded.sent, received = excluded.received, read = excluded.read,
+                blocked_at = excluded.blocked_at, listing = excluded.listing, last_at = excluded.last_at, latest_at = excluded.latest_at,
+                changed = excluded.changed, reshaped = excluded.reshaped, removed = excluded.removed, blocked = excluded.blocked"
+        )
+    };
+}
+macro_rules! insert_messages {
+    ($source:literal) => {
+        concat!("insert into messages (conversation, number, sender_number, id, sender, text, sent_at, position) ", $source)
+    };
+}
 
-pub(super) const UPSERT_CONVERSATION: &str = "
-    insert into conversations (owner, contact, conversation, version, sent, received, read, blocked_at, listing, last_at, latest_at, changed, reshaped, removed, blocked)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
-    on conflict (owner, contact) do update set
-        version = excluded.version, sent = excluded.sent, received = excluded.received, read = excluded.read,
-        blocked_at = excluded.blocked_at, listing = excluded.listing, last_at = excluded.last_at, latest_at = excluded.latest_at,
-        changed = excluded.changed, reshaped = excluded.reshaped, removed = excluded.removed, blocked = excluded.blocked";
+pub(super) const UPSERT_USER: &str = upsert_users!("values ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
+pub(super) const UPSERT_CONVERSATION: &str = upsert_conversations!("values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)");
+pub(super) const INSERT_MESSAGE: &str = insert_messages!("values ($1, $2, $3, $4, $5, $6, $7, $8)");
 
-pub(super) const INSERT_MESSAGE: &str = "
-    insert into messages (conversation, number, sender_number, id, sender, text, sent_at, position)
-    values ($1, $2, $3, $4, $5, $6, $7, $8)";
+/// The same for arrays of columns, where the store has arrays.
+pub(super) mod bulk {
+    pub(in super::super) const USERS: &str = concat!("select ", user_columns!(), " from users u where u.id = any($1)");
+    pub(in super::super) const CONVERSATIONS: &str = concat!(
+        "select ",
+        conversation_columns!(),
+        " from unnest($1::text[], $2::text[]) as k (owner, contact)
+        join conversations c on c.owner = k.owner and c.contact = k.contact"
+    );
+    pub(in super::super) const UPSERT_USERS: &str = upsert_users!(
+        "select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bytea[], $8::text[], $9::bigint[])"
+    );
+    pub(in super::super) const UPSERT_CONVERSATIONS: &str = upsert_conversations!(
+        "select * from unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[],
+            $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[])"
+    );
+    pub(in super::super) const INSERT_MESSAGES: &str =
+        insert_messages!("select * from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::bigint[])");
+}
 
 pub(super) const UPSERT_SECTION: &str = "
     insert into section (only_one, title, list_template, detail_template, version, changed)

@@ -1,8 +1,7 @@
-//! The embedded read store's rows: how each is written and read back.
+//! How each projection's rows are read back, from whichever store.
 
-use rusqlite::{Connection, Row, params};
-
-use super::{Rows, UserView, queries};
+use super::reader::{Columns, Unreadable};
+use super::{Checkpoint, MessageView, Totals, UserView, queries};
 use crate::domain::conversation::{Listing, Side};
 use crate::domain::event::{Position, Timestamp};
 use crate::domain::ids::{ConversationId, MessageId, UserId};
@@ -15,46 +14,7 @@ use crate::projections::messages::MessageRow;
 use crate::projections::section::SectionRow;
 use crate::projections::users::UserRow;
 
-pub(super) fn write_rows(connection: &Connection, rows: &Rows) -> Result<(), rusqlite::Error> {
-    let mut user = connection.prepare_cached(queries::UPSERT_USER)?;
-    for UserRow { id, user: state, member, version, sort_key, search_name, changed } in &rows.users {
-        let picture = state.profile.picture.as_ref().map(Picture::as_str);
-        user.execute(params![id.as_str(), state.profile.name.as_str(), picture, state.contactable, member, version, sort_key, search_name, changed.0])?;
-    }
-    let mut conversation = connection.prepare_cached(queries::UPSERT_CONVERSATION)?;
-    for row in &rows.conversations {
-        let (side, at) = (&row.side, |at: Option<Timestamp>| at.map(|at| at.0));
-        conversation.execute(params![
-            row.owner.as_str(),
-            row.contact.as_str(),
-            row.conversation.0,
-            row.version,
-            side.sent,
-            side.received,
-            side.read,
-            side.blocked_at,
-            listing_name(side.listing),
-            at(row.last_at),
-            at(row.latest_at),
-            row.changed.0,
-            row.reshaped.0,
-            row.removed.0,
-            side.is_blocking(),
-        ])?;
-    }
-    let mut message = connection.prepare_cached(queries::INSERT_MESSAGE)?;
-    for row in &rows.messages {
-        let MessageRow { conversation, number, sender_number, id, sender, text, sent_at, position } = row;
-        message.execute(params![conversation.0, number, sender_number, id.0, sender.as_str(), text.as_str(), sent_at.0, position.0])?;
-    }
-    if let Some(SectionRow { section, version, changed }) = &rows.section {
-        let templates = (section.list_template.number(), section.detail_template.number());
-        connection.prepare_cached(queries::UPSERT_SECTION)?.execute(params![section.title.as_str(), templates.0, templates.1, version, changed.0])?;
-    }
-    Ok(())
-}
-
-fn listing_name(listing: Listing) -> &'static str {
+pub(super) fn listing_name(listing: Listing) -> &'static str {
     match listing {
         Listing::Absent => "absent",
         Listing::Listed => "listed",
@@ -63,90 +23,133 @@ fn listing_name(listing: Listing) -> &'static str {
     }
 }
 
-fn listing(name: &str, column: usize) -> Result<Listing, rusqlite::Error> {
-    match name {
+fn listing(row: &dyn Columns, column: usize) -> Result<Listing, Unreadable> {
+    match row.text(column)? {
         "absent" => Ok(Listing::Absent),
         "listed" => Ok(Listing::Listed),
         "deleted" => Ok(Listing::Deleted),
         "deleted_while_blocked" => Ok(Listing::DeletedWhileBlocked),
-        _ => Err(meaningless(column, rusqlite::types::Type::Text)),
+        _ => Err(Unreadable::new(column, "no such listing")),
     }
 }
 
-fn meaningless(column: usize, kind: rusqlite::types::Type) -> rusqlite::Error {
-    rusqlite::Error::FromSqlConversionFailure(column, kind, "no such value".into())
+fn user_id(row: &dyn Columns, column: usize) -> Result<UserId, Unreadable> {
+    row.text(column).map(UserId::from_stored)
 }
 
-pub(super) fn user_id(row: &Row<'_>, column: usize) -> Result<UserId, rusqlite::Error> {
-    row.get_ref(column)?.as_str().map(UserId::from_stored).map_err(Into::into)
+fn position(row: &dyn Columns, column: usize) -> Result<Position, Unreadable> {
+    row.number(column).map(Position)
 }
 
-pub(super) fn user_row(row: &Row<'_>, from: usize) -> Result<UserRow, rusqlite::Error> {
-    let name = Name::from_stored(row.get_ref(from + 1)?.as_str()?);
-    let picture = row.get_ref(from + 2)?.as_str_or_null()?.map(Picture::from_stored);
+fn list_template(row: &dyn Columns, column: usize) -> Result<ListTemplate, Unreadable> {
+    ListTemplate::try_from(row.integer(column)?).map_err(|error| Unreadable::new(column, error))
+}
+
+fn user_row(row: &dyn Columns, from: usize) -> Result<UserRow, Unreadable> {
+    let profile = Profile { name: Name::from_stored(row.text(from + 1)?), picture: row.text_or_null(from + 2)?.map(Picture::from_stored) };
     Ok(UserRow {
         id: user_id(row, from)?,
-        user: User { profile: Profile { name, picture }, contactable: row.get(from + 3)? },
-        member: row.get(from + 4)?,
-        version: row.get(from + 5)?,
-        sort_key: row.get(from + 6)?,
-        search_name: row.get(from + 7)?,
-        changed: Position(row.get(from + 8)?),
+        user: User { profile, contactable: row.integer(from + 3)? != 0 },
+        member: row.number(from + 4)?,
+        version: row.number(from + 5)?,
+        sort_key: row.bytes(from + 6)?.to_vec(),
+        search_name: row.text(from + 7)?.to_owned(),
+        changed: position(row, from + 8)?,
     })
 }
 
-pub(super) fn conversation_row(row: &Row<'_>, from: usize) -> Result<ConversationRow, rusqlite::Error> {
-    let at = |column| row.get::<_, Option<i64>>(column).map(|at| at.map(Timestamp));
+fn conversation_row(row: &dyn Columns, from: usize) -> Result<ConversationRow, Unreadable> {
     Ok(ConversationRow {
         owner: user_id(row, from)?,
         contact: user_id(row, from + 1)?,
-        conversation: ConversationId(row.get(from + 2)?),
-        version: row.get(from + 3)?,
+        conversation: ConversationId(row.uuid(from + 2)?),
+        version: row.number(from + 3)?,
         side: Side {
-            sent: row.get(from + 4)?,
-            received: row.get(from + 5)?,
-            read: row.get(from + 6)?,
-            blocked_at: row.get(from + 7)?,
-            listing: listing(row.get_ref(from + 8)?.as_str()?, from + 8)?,
+            sent: row.number(from + 4)?,
+            received: row.number(from + 5)?,
+            read: row.number(from + 6)?,
+            blocked_at: row.number_or_null(from + 7)?,
+            listing: listing(row, from + 8)?,
         },
-        last_at: at(from + 9)?,
-        latest_at: at(from + 10)?,
-        changed: Position(row.get(from + 11)?),
-        reshaped: Position(row.get(from + 12)?),
-        removed: Position(row.get(from + 13)?),
+        last_at: row.integer_or_null(from + 9)?.map(Timestamp),
+        latest_at: row.integer_or_null(from + 10)?.map(Timestamp),
+        changed: position(row, from + 11)?,
+        reshaped: position(row, from + 12)?,
+        removed: position(row, from + 13)?,
     })
 }
 
-pub(super) fn message_row(row: &Row<'_>, from: usize) -> Result<MessageRow, rusqlite::Error> {
+fn message_row(row: &dyn Columns, from: usize) -> Result<MessageRow, Unreadable> {
     Ok(MessageRow {
-        conversation: ConversationId(row.get(from)?),
-        number: row.get(from + 1)?,
-        sender_number: row.get(from + 2)?,
-        id: MessageId(row.get(from + 3)?),
+        conversation: ConversationId(row.uuid(from)?),
+        number: row.number(from + 1)?,
+        sender_number: row.number(from + 2)?,
+        id: MessageId(row.uuid(from + 3)?),
         sender: user_id(row, from + 4)?,
-        text: MessageText::from_stored(row.get_ref(from + 5)?.as_str()?),
-        sent_at: Timestamp(row.get(from + 6)?),
-        position: Position(row.get(from + 7)?),
+        text: MessageText::from_stored(row.text(from + 5)?),
+        sent_at: Timestamp(row.integer(from + 6)?),
+        position: position(row, from + 7)?,
     })
 }
 
-pub(super) fn section_row(row: &Row<'_>) -> Result<SectionRow, rusqlite::Error> {
-    let template = |column| meaningless(column, rusqlite::types::Type::Integer);
-    let section = ChatSection {
-        title: Title::from_stored(row.get_ref(0)?.as_str()?),
-        list_template: ListTemplate::try_from(row.get::<_, i64>(1)?).map_err(|_| template(1))?,
-        detail_template: DetailTemplate::try_from(row.get::<_, i64>(2)?).map_err(|_| template(2))?,
-    };
-    Ok(SectionRow { section, version: row.get(3)?, changed: Position(row.get(4)?) })
+pub(super) fn user(row: &dyn Columns) -> Result<UserRow, Unreadable> {
+    user_row(row, 0)
 }
 
-pub(super) fn user_view(row: &Row<'_>) -> Result<UserView, rusqlite::Error> {
+pub(super) fn conversation(row: &dyn Columns) -> Result<ConversationRow, Unreadable> {
+    conversation_row(row, 0)
+}
+
+/// A conversation's row, and the last event that changed the contact's.
+pub(super) fn changed_conversation(row: &dyn Columns) -> Result<(ConversationRow, Position), Unreadable> {
+    Ok((conversation_row(row, 0)?, position(row, queries::COLUMNS_OF_CONVERSATION)?))
+}
+
+pub(super) fn message(row: &dyn Columns) -> Result<MessageRow, Unreadable> {
+    message_row(row, 0)
+}
+
+pub(super) fn message_view(row: &dyn Columns) -> Result<MessageView, Unreadable> {
+    Ok(MessageView { message: message_row(row, 0)?, contact: user_id(row, queries::COLUMNS_OF_MESSAGE)? })
+}
+
+pub(super) fn section(row: &dyn Columns) -> Result<SectionRow, Unreadable> {
+    let section = ChatSection {
+        title: Title::from_stored(row.text(0)?),
+        list_template: list_template(row, 1)?,
+        detail_template: DetailTemplate::try_from(row.integer(2)?).map_err(|error| Unreadable::new(2, error))?,
+    };
+    Ok(SectionRow { section, version: row.number(3)?, changed: position(row, 4)? })
+}
+
+pub(super) fn user_view(row: &dyn Columns) -> Result<UserView, Unreadable> {
     let conversation_at = queries::COLUMNS_OF_USER;
     let message_at = conversation_at + queries::COLUMNS_OF_CONVERSATION;
     let template_at = message_at + queries::COLUMNS_OF_MESSAGE;
-    let is_null = |column| row.get_ref(column).map(|value| value == rusqlite::types::ValueRef::Null);
-    let conversation = if is_null(conversation_at)? { None } else { Some(conversation_row(row, conversation_at)?) };
-    let last_message = if is_null(message_at)? { None } else { Some(message_row(row, message_at)?) };
-    let list_template = ListTemplate::try_from(row.get::<_, i64>(template_at)?).map_err(|_| meaningless(template_at, rusqlite::types::Type::Integer))?;
-    Ok(UserView { user: user_row(row, 0)?, conversation, last_message, shows_badge: list_template.shows_unread_badge() })
+    let conversation = if row.text_or_null(conversation_at)?.is_none() { None } else { Some(conversation_row(row, conversation_at)?) };
+    let last_message = if row.uuid_or_null(message_at)?.is_none() { None } else { Some(message_row(row, message_at)?) };
+    Ok(UserView { user: user_row(row, 0)?, conversation, last_message, shows_badge: list_template(row, template_at)?.shows_unread_badge() })
+}
+
+pub(super) fn totals(row: &dyn Columns) -> Result<Totals, Unreadable> {
+    Ok(Totals { conversations: row.number(0)?, unread: row.number(1)? })
+}
+
+pub(super) fn checkpoint(row: &dyn Columns) -> Result<Checkpoint, Unreadable> {
+    Ok(Checkpoint { position: position(row, 0)?, event: row.uuid(1)? })
+}
+
+/// A row's only column: a user.
+pub(super) fn id(row: &dyn Columns) -> Result<UserId, Unreadable> {
+    user_id(row, 0)
+}
+
+/// A row's only column: a number.
+pub(super) fn number(row: &dyn Columns) -> Result<u64, Unreadable> {
+    row.number(0)
+}
+
+/// A row's only column: a position.
+pub(super) fn only_position(row: &dyn Columns) -> Result<Position, Unreadable> {
+    position(row, 0)
 }

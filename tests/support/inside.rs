@@ -1,6 +1,6 @@
 //! The service inside the test: the same log, read store, projector and schema, without a socket.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use entrenous::app::access::{Identity, Roles, Viewer};
@@ -10,16 +10,75 @@ use entrenous::domain::ids::UserId;
 use entrenous::event_log::EventLog;
 use entrenous::graphql::{Call, DocumentReference, Executor, JsonValue, Language, Operation, Options, Session};
 use entrenous::read_store::ReadStore;
+use entrenous::storage::StoreUrl;
 use futures_util::{Stream, StreamExt as _};
+use kurrent_peer::Peer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
+
+use super::postgres::{self, Database};
+
+/// What keeps a log or views.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Back {
+    Sqlite,
+    Postgres,
+    Kurrent,
+}
+
+/// Where the nodes of a service keep their data, for as long as this lives.
+pub struct Place {
+    folder: TempDir,
+    database: Option<Database>,
+    peer: Option<Peer>,
+    log: Back,
+    views: Back,
+}
+
+impl Place {
+    pub async fn new(log: Back, views: Back) -> Self {
+        let needs_database = [log, views].contains(&Back::Postgres);
+        let database = if needs_database { Some(Database::create().await) } else { None };
+        let peer = if log == Back::Kurrent { Some(Peer::start()) } else { None };
+        Self { folder: tempfile::tempdir().expect("a folder"), database, peer, log, views }
+    }
+
+    fn kept_in(&self, back: Back, file: &str) -> StoreUrl {
+        match back {
+            Back::Sqlite => sqlite(&self.folder.path().join(file)),
+            Back::Postgres => StoreUrl::Postgres(self.database.as_ref().expect("there is one where it is needed").url()),
+            Back::Kurrent => StoreUrl::Kurrent(self.peer.as_ref().expect("there is one where it is needed").url()),
+        }
+    }
+
+    /// The database's address.
+    pub fn url(&self) -> String {
+        self.database.as_ref().expect("a database").url()
+    }
+
+    pub fn log(&self) -> StoreUrl {
+        self.kept_in(self.log, "events.db")
+    }
+
+    /// A node's views: a file of its own, or what all share.
+    pub fn views(&self, node: usize) -> StoreUrl {
+        self.kept_in(self.views, &format!("views{node}.db"))
+    }
+
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+}
 
 pub struct Inside {
     pub app: App,
     executor: Arc<Executor>,
     projecting: JoinHandle<Result<(), projector::ProjectorError>>,
-    folder: TempDir,
+    _stop: watch::Sender<bool>,
+    place: Arc<Place>,
+    node: usize,
 }
 
 impl Inside {
@@ -28,17 +87,23 @@ impl Inside {
     }
 
     pub async fn start_with(options: Options) -> Self {
-        let folder = tempfile::tempdir().expect("a folder");
-        let log = EventLog::open(&folder.path().join("events.db"), Arc::new(now)).expect("a log");
-        let store = ReadStore::open(&folder.path().join("views.db"), log.id()).expect("views");
-        let checkpoint = projector::catch_up(&log, &store).await.expect("caught up");
-        let (reporter, progress) = projector::progress(checkpoint);
+        let place = Arc::new(Place::new(Back::Sqlite, Back::Sqlite).await);
+        Self::start_node(place, 0, options).await
+    }
+
+    /// One of the nodes that share a place.
+    pub async fn start_node(place: Arc<Place>, node: usize, options: Options) -> Self {
+        let log = EventLog::open(&place.log(), Arc::new(now)).await.expect("a log");
+        let store = ReadStore::open(&place.views(node), log.id()).await.expect("views");
+        let (reporter, progress) = projector::progress();
         let sources = Sources { clock: Arc::new(now), uuid: Arc::new(new_id) };
         let settings = Settings { send_rate: 0, ..Settings::default() };
         let app = App::new(log, store, progress, sources, settings);
-        let projecting = tokio::spawn(projector::run(app.clone(), checkpoint, reporter));
+        let (stop, stopping) = watch::channel(false);
+        let projecting = tokio::spawn(projector::run(app.clone(), reporter, stopping));
+        app.views_reach_head().await.expect("caught up");
         let executor = Arc::new(Executor::new(options).expect("an executor"));
-        Self { app, executor, projecting, folder }
+        Self { app, executor, projecting, _stop: stop, place, node }
     }
 
     pub async fn sign_in(&self, id: &str) -> Viewer {
@@ -67,8 +132,7 @@ impl Inside {
         while !self.projecting.is_finished() {
             tokio::task::yield_now().await;
         }
-        let checkpoint = self.app.store().checkpoint().await.expect("a checkpoint");
-        let (reporter, progress) = projector::progress(checkpoint);
+        let (reporter, progress) = projector::progress();
         let sources = Sources { clock: Arc::new(now), uuid: Arc::new(new_id) };
         self.app = App::new(self.app.log().clone(), self.app.store().clone(), progress, sources, Settings::default());
         reporter
@@ -109,12 +173,8 @@ impl Inside {
         })
     }
 
-    pub fn views(&self) -> PathBuf {
-        self.folder.path().join("views.db")
-    }
-
-    pub fn folder(&self) -> &Path {
-        self.folder.path()
+    pub fn views(&self) -> StoreUrl {
+        self.place.views(self.node)
     }
 }
 
@@ -124,22 +184,63 @@ impl Drop for Inside {
     }
 }
 
-/// Every row of every table of a read store, as text.
-pub fn dump(views: &Path) -> Vec<String> {
+/// The address of a file.
+pub fn sqlite(path: &Path) -> StoreUrl {
+    StoreUrl::Sqlite(path.into())
+}
+
+/// Every row of every projection and checkpoint of a read store, as text, the same whatever keeps it.
+pub async fn dump(views: &StoreUrl) -> Vec<String> {
+    match views {
+        StoreUrl::Sqlite(path) => dump_file(path),
+        StoreUrl::Postgres(url) => dump_schema(url).await,
+        StoreUrl::Kurrent(_) => panic!("no read store"),
+    }
+}
+
+const TABLES: [&str; 5] = ["checkpoints", "conversations", "messages", "section", "users"];
+
+/// The same of a file.
+pub fn dump_file(views: &Path) -> Vec<String> {
+    use rusqlite::types::ValueRef;
     let connection = rusqlite::Connection::open(views).expect("views");
-    let tables: Vec<String> = connection
-        .prepare("select name from sqlite_schema where type = 'table' order by name")
-        .and_then(|mut statement| statement.query_map([], |row| row.get(0))?.collect())
-        .expect("tables");
     let mut lines = Vec::new();
-    for table in tables {
+    for table in TABLES {
         let mut statement = connection.prepare(&format!("select * from {table}")).expect("a table");
         let columns = statement.column_count();
         let mut rows = statement.query([]).expect("rows");
         while let Some(row) = rows.next().expect("a row") {
-            let values: Vec<String> = (0..columns).map(|column| format!("{:?}", row.get_ref(column).expect("a value"))).collect();
+            let values = (0..columns).map(|column| match row.get_ref(column).expect("a value") {
+                ValueRef::Null => "null".to_owned(),
+                ValueRef::Integer(integer) => integer.to_string(),
+                ValueRef::Real(real) => panic!("{real} is no value of a view"),
+                ValueRef::Text(text) => format!("{:?}", String::from_utf8_lossy(text)),
+                ValueRef::Blob(bytes) => format!("{bytes:02x?}"),
+            });
+            lines.push(format!("{table}: {}", values.collect::<Vec<_>>().join(", ")));
+        }
+    }
+    lines.sort();
+    lines
+}
+
+async fn dump_schema(url: &str) -> Vec<String> {
+    use tokio_postgres::types::Type;
+    let client = postgres::connect(url).await;
+    let mut lines = Vec::new();
+    for table in TABLES {
+        for row in client.query(&format!("select * from entrenous_views.{table}"), &[]).await.expect("rows") {
+            let values = row.columns().iter().enumerate().map(|(n, column)| match *column.type_() {
+                Type::INT8 => row.get::<_, Option<i64>>(n).map(|integer| integer.to_string()),
+                Type::TEXT => row.get::<_, Option<&str>>(n).map(|text| format!("{text:?}")),
+                Type::UUID => row.get::<_, Option<uuid::Uuid>>(n).map(|uuid| format!("{:02x?}", uuid.as_bytes())),
+                Type::BYTEA => row.get::<_, Option<&[u8]>>(n).map(|bytes| format!("{bytes:02x?}")),
+                ref other => panic!("{other} is no type of a view"),
+            });
+            let values: Vec<String> = values.map(|value| value.unwrap_or_else(|| "null".to_owned())).collect();
             lines.push(format!("{table}: {}", values.join(", ")));
         }
     }
+    lines.sort();
     lines
 }

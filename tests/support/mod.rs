@@ -2,6 +2,7 @@
 //! the test for what needs thousands of steps.
 
 pub mod inside;
+pub mod postgres;
 pub mod process;
 pub mod socket;
 

@@ -36,6 +36,22 @@ impl Server {
         Self::start_in(folder, arguments.iter().map(|argument| (*argument).to_owned()).collect())
     }
 
+    /// One of several nodes with the same stores; all sign in with one key.
+    #[must_use]
+    pub fn start_node(log: &str, views: Option<&str>) -> Self {
+        Self::start_node_with(log, views, &[])
+    }
+
+    #[must_use]
+    pub fn start_node_with(log: &str, views: Option<&str>, more: &[&str]) -> Self {
+        let folder = Arc::new(tempfile::tempdir().expect("a folder"));
+        std::fs::write(folder.path().join("token.key"), "the one key of all nodes of this test").expect("a key");
+        let mut arguments = vec!["--log".to_owned(), log.to_owned()];
+        arguments.extend(views.into_iter().flat_map(|views| ["--views".to_owned(), views.to_owned()]));
+        arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
+        Self::start_in(folder, arguments)
+    }
+
     fn start_in(folder: Arc<TempDir>, arguments: Vec<String>) -> Self {
         let mut command = Command::new(BINARY);
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.path()).args(&arguments);

@@ -7,13 +7,16 @@ use std::thread;
 
 use notify::{RecursiveMode, Watcher};
 use rusqlite::{Connection, OptionalExtension, Row, params};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::writer::{Order, Writer};
-use super::{Append, AppendError, Clock, Follow, LogError, OpenError, StoredEvent};
+use self::writer::Writer;
+use super::orders::{Orders, orders};
+use super::{Append, AppendError, Clock, LogError, OpenError, StoredEvent, without_holes};
 use crate::domain::event::{Position, RecordedEvent, Stream, Timestamp};
 use crate::sqlite::{self, Durability, FileLock, Readers, WalKeeper};
+
+mod writer;
 
 mod embedded {
     refinery::embed_migrations!("migrations/sqlite");
@@ -21,11 +24,9 @@ mod embedded {
 
 /// `pragma application_id` of a log: "ENTL".
 const APPLICATION: i64 = 0x454e_544c;
-/// Appends that may wait for the writer; more wait outside.
-const WAITING: usize = 1_024;
 
 const LAST_EVENT: &str = "select position, at from events order by position desc limit 1";
-pub(super) const FIND_EVENT: &str = "
+const FIND_EVENT: &str = "
     select e.position, s.name, e.version, e.id, e.type, e.at, e.actor, e.correlation, e.causation, e.data
     from events e join streams s on s.number = e.stream where e.id = ?1";
 const READ_ALL: &str = "
@@ -39,14 +40,11 @@ const READ_STREAM: &str = "
 #[derive(Clone)]
 pub struct SqliteEventLog {
     id: Uuid,
-    path: Arc<PathBuf>,
-    orders: Option<mpsc::Sender<Order>>,
+    pub(super) orders: Orders,
     readers: Arc<Readers>,
     head: watch::Receiver<Position>,
     /// Tells of another process's appends; none where this process writes.
     _watcher: Option<Arc<notify::RecommendedWatcher>>,
-    /// Tells when the writer has ended.
-    ended: watch::Receiver<bool>,
 }
 
 impl SqliteEventLog {
@@ -68,22 +66,17 @@ impl SqliteEventLog {
         }
         embedded::migrations::runner()
             .run(&mut writer)
-            .map_err(|error| OpenError::Damaged { path: path.into(), detail: format!("its migrations do not match: {error}") })?;
+            .map_err(|error| OpenError::Damaged { place: sqlite::place(path), detail: format!("its migrations do not match: {error}") })?;
         let log_id = Uuid::new_v4();
         writer.execute("insert into log (only_one, id) values (1, ?1) on conflict do nothing", [log_id]).map_err(&sqlite_error)?;
 
         let (position, at) = last_event(&writer).map_err(&sqlite_error)?;
         let (head_sender, head) = watch::channel(position);
-        let (orders, waiting) = mpsc::channel(WAITING);
+        let (orders, waiting) = orders();
         let wal = WalKeeper::start(path).map_err(&sqlite_error)?;
-        let (end, ended) = watch::channel(false);
-        let log = Self::reading(path, Some(orders), head, None, ended).map_err(&sqlite_error)?;
+        let log = Self::reading(path, orders, head, None).map_err(&sqlite_error)?;
         let writer = Writer { connection: writer, wal, clock, position, at, head: head_sender, lock };
-        let run = move || {
-            writer.run(waiting);
-            end.send_replace(true);
-        };
-        thread::Builder::new().name("event-log".into()).spawn(run).expect("a thread can be started");
+        thread::Builder::new().name("event-log".into()).spawn(move || writer.run(waiting)).expect("a thread can be started");
         Ok(log)
     }
 
@@ -95,7 +88,7 @@ impl SqliteEventLog {
         let sqlite_error = OpenError::sqlite(path);
         if !check(path)? {
             let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no event log here yet");
-            return Err(OpenError::Io { path: path.into(), source });
+            return Err(OpenError::Io { place: sqlite::place(path), source });
         }
         let connection = sqlite::open_reader(path).map_err(&sqlite_error)?;
         let (head_sender, head) = watch::channel(Position(0));
@@ -105,23 +98,22 @@ impl SqliteEventLog {
         }));
         let look = move || refresh.lock().unwrap_or_else(PoisonError::into_inner)();
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_path_buf);
-        let watch_error = |error: notify::Error| OpenError::Io { path: path.into(), source: std::io::Error::other(error) };
+        let watch_error = |error: notify::Error| OpenError::Io { place: sqlite::place(path), source: std::io::Error::other(error) };
         let woken = look.clone();
         let mut watcher = notify::recommended_watcher(move |_| woken()).map_err(watch_error)?;
         watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(watch_error)?;
         look();
-        Self::reading(path, None, head, Some(Arc::new(watcher)), watch::channel(true).1).map_err(&sqlite_error)
+        Self::reading(path, Orders::none(), head, Some(Arc::new(watcher))).map_err(&sqlite_error)
     }
 
     fn reading(
         path: &Path,
-        orders: Option<mpsc::Sender<Order>>,
+        orders: Orders,
         head: watch::Receiver<Position>,
         watcher: Option<Arc<notify::RecommendedWatcher>>,
-        ended: watch::Receiver<bool>,
     ) -> Result<Self, rusqlite::Error> {
         let id = sqlite::open_reader(path)?.query_row("select id from log", [], |row| row.get(0))?;
-        Ok(Self { id, path: Arc::new(path.into()), orders, readers: Arc::new(Readers::open(path)?), head, _watcher: watcher, ended })
+        Ok(Self { id, orders, readers: Arc::new(Readers::open(path)?), head, _watcher: watcher })
     }
 
     /// Whether there is no log yet, so that opening makes one.
@@ -139,14 +131,14 @@ impl SqliteEventLog {
     }
 
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn head_watch(&self) -> watch::Receiver<Position> {
+        self.head.clone()
     }
 
-    /// The position of the last event; 0 while there is none.
-    #[must_use]
-    pub fn head(&self) -> Position {
-        *self.head.borrow()
+    /// This process is told of every append, by itself or by whoever watches the file.
+    #[expect(clippy::unused_async, reason = "the port waits; this log answers at once")]
+    pub(super) async fn latest(&self) -> Result<Position, LogError> {
+        Ok(*self.head.borrow())
     }
 
     /// Appends the events together, flushed before the answer. The same append again, with the same ids
@@ -155,69 +147,33 @@ impl SqliteEventLog {
     /// # Errors
     /// [`AppendError`]: nothing was appended.
     pub async fn append(&self, append: Append) -> Result<Vec<RecordedEvent>, AppendError> {
-        let stopped = || AppendError::Log(LogError::Stopped("it takes no more events".into()));
-        let orders = self.orders.as_ref().ok_or_else(stopped)?;
-        let (answer, answered) = oneshot::channel();
-        orders.send(Order::Append(append, answer)).await.map_err(|_| stopped())?;
-        answered.await.unwrap_or_else(|_| Err(stopped()))
+        self.orders.append(append).await
     }
 
     /// Lets the appends that wait be written, takes no more, and folds the write-ahead log into its file.
     pub async fn close(&self) {
-        if let Some(orders) = &self.orders {
-            let _already_closed = orders.send(Order::Close).await;
-            let mut ended = self.ended.clone();
-            let _writer_gone = ended.wait_for(|ended| *ended).await;
-        }
+        self.orders.close().await;
     }
 
-    /// The events after a position, in order, at most `limit`.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    pub async fn read_all(&self, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, LogError> {
-        self.read_all_stored(after, limit).await?.into_iter().map(StoredEvent::decode).collect()
-    }
-
-    /// The same, as they are stored.
-    ///
-    /// # Errors
-    /// When the log cannot be read, or has a hole.
-    pub async fn read_all_stored(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
+    pub(super) async fn read_all_stored(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
         let events: Vec<StoredEvent> =
             self.read(READ_ALL, move |statement| statement.query_map(params![to_i64(after.0), to_i64(limit as u64)], stored_event)?.collect()).await?;
-        for (expected, event) in (after.0 + 1..).zip(&events) {
-            if event.position.0 != expected {
-                return Err(LogError::Undecodable { position: Position(expected), reason: "the log has a hole here".into() });
-            }
-        }
-        Ok(events)
+        without_holes(after, events)
     }
 
-    /// The events of a stream after a version, in order, at most `limit`.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    pub async fn read_stream(&self, stream: &Stream, after: u64, limit: usize) -> Result<Vec<RecordedEvent>, LogError> {
+    pub(super) async fn read_stream_stored(&self, stream: &Stream, after: u64, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
         let name = stream.to_string();
-        let events: Vec<StoredEvent> =
-            self.read(READ_STREAM, move |statement| statement.query_map(params![name, to_i64(after), to_i64(limit as u64)], stored_event)?.collect()).await?;
-        events.into_iter().map(StoredEvent::decode).collect()
+        self.read(READ_STREAM, move |statement| statement.query_map(params![name, to_i64(after), to_i64(limit as u64)], stored_event)?.collect()).await
     }
 
-    /// The event with this id.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    pub async fn find(&self, id: Uuid) -> Result<Option<RecordedEvent>, LogError> {
-        let event = self.read(FIND_EVENT, move |statement| statement.query_row([id], stored_event).optional()).await?;
-        event.map(StoredEvent::decode).transpose()
+    pub(super) async fn find_stored(&self, id: Uuid) -> Result<Option<StoredEvent>, LogError> {
+        self.read(FIND_EVENT, move |statement| statement.query_row([id], stored_event).optional()).await
     }
 
-    /// Reads on from a position as the log grows.
-    #[must_use]
-    pub fn follow(&self, after: Position) -> Follow {
-        Follow::new(self.clone(), after, self.head.clone())
+    pub(super) async fn at(&self, position: Position) -> Result<Option<StoredEvent>, LogError> {
+        let Some(before) = position.0.checked_sub(1) else { return Ok(None) };
+        let found: Vec<StoredEvent> = self.read(READ_ALL, move |statement| statement.query_map([to_i64(before), 1], stored_event)?.collect()).await?;
+        Ok(found.into_iter().find(|event| event.position == position))
     }
 
     #[expect(clippy::unused_async, reason = "the port waits; this log answers at once")]
@@ -231,14 +187,14 @@ impl SqliteEventLog {
 fn check(path: &Path) -> Result<bool, OpenError> {
     let Some(inspection) = sqlite::inspect(path)? else { return Ok(false) };
     if inspection.application != APPLICATION {
-        return Err(OpenError::Foreign { path: path.into(), what: "an event log" });
+        return Err(OpenError::Foreign { place: sqlite::place(path), what: "an event log" });
     }
     let known = embedded::migrations::runner().get_migrations().iter().map(|migration| i64::from(migration.version())).max().unwrap_or(0);
     let found = sqlite::open_reader(path)
         .and_then(|connection| connection.query_row("select coalesce(max(version), 0) from refinery_schema_history", [], |row| row.get(0)))
         .map_err(OpenError::sqlite(path))?;
     if found > known {
-        return Err(OpenError::Newer { path: path.into(), found, known });
+        return Err(OpenError::Newer { place: sqlite::place(path), found, known });
     }
     Ok(true)
 }
@@ -248,7 +204,7 @@ fn last_event(connection: &Connection) -> Result<(Position, Timestamp), rusqlite
     Ok(last.unwrap_or_default())
 }
 
-pub(super) fn stored_event(row: &Row<'_>) -> Result<StoredEvent, rusqlite::Error> {
+fn stored_event(row: &Row<'_>) -> Result<StoredEvent, rusqlite::Error> {
     Ok(StoredEvent {
         position: Position(row.get(0)?),
         stream: row.get(1)?,

@@ -1,0 +1,32 @@
+//! `entrenous copy`: a log into another, with a bar on a terminal.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::arguments::Copy;
+use super::{now, print};
+use crate::event_log::EventLog;
+use crate::event_log::copy::copy;
+
+pub(super) fn run(arguments: &Copy) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(copy_log(arguments))
+}
+
+async fn copy_log(arguments: &Copy) -> anyhow::Result<()> {
+    let from = EventLog::open_read_only(&arguments.from).await.context("--from")?;
+    let to = EventLog::open(&arguments.to, Arc::new(now)).await.context("--to")?;
+    let bar = ProgressBar::new(from.latest().await?.0);
+    bar.set_style(ProgressStyle::with_template("{bar:40} {percent}% {msg}, {eta} left").expect("a template"));
+    let outcome = copy(&from, &to, |copied| {
+        bar.set_position(copied.position.0);
+        bar.set_message(format!("{} events, {} new", copied.events, copied.written));
+    })
+    .await;
+    bar.finish_and_clear();
+    to.close().await;
+    let copied = outcome?;
+    print(&format!("{} events are the same in both logs; {} of them were written now.\n", copied.events, copied.written))
+}

@@ -1,0 +1,418 @@
+//! The event log in KurrentDB, formerly EventStoreDB, shared by any number of nodes. Streams are its streams,
+//! versions its revisions counted from 1, and a position is its commit position: ordered, with gaps.
+//!
+//! Every append expects an exact revision, so the database knows an append that is made again by the ids of
+//! its events. That holds within one stream; that a message's id is used in one stream only is made sure of
+//! by a claim (`docs/decisions/0015-kurrentdb.md`).
+
+mod connection;
+mod head;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+
+use futures_util::StreamExt as _;
+use futures_util::future::BoxFuture;
+use futures_util::stream;
+use kurrentdb::{
+    AppendToStreamOptions, Client, CurrentRevision, Error, EventData, Position as LogPosition, ReadAllOptions, ReadStream, ReadStreamOptions,
+    RecordedEvent as Read, StreamPosition, StreamState, SubscriptionFilter,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use tokio::sync::{RwLock, watch};
+use uuid::Uuid;
+
+use super::codec::MESSAGE_SENT;
+use super::copy::{CopyError, not_written};
+use super::orders::{Draft, NotWritten, Outcome, Times};
+use super::{Append, AppendError, Clock, LogError, OpenError, StoredEvent};
+use crate::domain::event::{Position, RecordedEvent, Stream, Timestamp};
+use connection::{Connection, Failure};
+use head::Head;
+
+/// This service's streams. System streams begin with `$`.
+const STREAMS: &str = "^(conversation-|user-|community$|section$)";
+const LOG_STREAM: &str = "entrenous";
+const LOG_CREATED: &str = "LogCreated";
+const CLAIMED: &str = "MessageIdClaimed";
+/// Claims that are made, and streams that a copy writes to, at once.
+const AT_ONCE: usize = 64;
+/// Events that a copy writes to a stream together; well under the database's limit of 1 MiB for an append.
+const TOGETHER: usize = 100;
+/// Events read past a page, since events of one commit stay together.
+const MARGIN: usize = 16;
+/// What the database says where it does not tell a position.
+const UNTOLD: u64 = u64::MAX;
+
+/// The log in KurrentDB. Cheap to clone.
+#[derive(Clone)]
+pub struct KurrentEventLog(Arc<Inner>);
+
+struct Inner {
+    id: Uuid,
+    connection: Connection,
+    clock: Option<Clock>,
+    head: Head,
+    /// The latest time of any event that this node read or wrote: what it writes is later, so that times grow
+    /// along every stream whichever node writes, and whatever its clock does.
+    newest: AtomicI64,
+    /// Held for reading by appends under way; true once the log takes no more.
+    closed: RwLock<bool>,
+    closing: AtomicBool,
+}
+
+/// What is stored beside an event's data.
+#[derive(Serialize, Deserialize)]
+struct Metadata {
+    /// UTC, microseconds since 1970. The database's own time of an event is cut to seconds by its client.
+    at: i64,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    actor: Option<String>,
+    #[serde(rename = "$correlationId")]
+    correlation: Uuid,
+    #[serde(rename = "$causationId")]
+    causation: Uuid,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LogCreated {
+    id: Uuid,
+}
+
+/// Which stream may have a message's id, and after which version it was to come.
+#[derive(Serialize, Deserialize)]
+struct Claim {
+    stream: String,
+    after: u64,
+}
+
+impl KurrentEventLog {
+    /// # Errors
+    /// When it cannot be reached.
+    pub(super) async fn open(url: &str, clock: Clock) -> Result<Self, OpenError> {
+        Self::connect(url, Some(clock)).await
+    }
+
+    pub(super) async fn open_read_only(url: &str) -> Result<Self, OpenError> {
+        Self::connect(url, None).await
+    }
+
+    async fn connect(url: &str, clock: Option<Clock>) -> Result<Self, OpenError> {
+        let connection = Connection::new(url)?;
+        let unreachable = |failure: Failure| connection.unreachable(failure.reason());
+        let id = match log_id(&connection).await.map_err(unreachable)? {
+            Some(id) => id,
+            None if clock.is_some() => create_log(&connection).await.map_err(unreachable)?,
+            None => return Err(connection.unreachable("there is no event log here yet".to_owned())),
+        };
+        let latest = latest(&connection).await.map_err(unreachable)?;
+        let head = Head::follow(&connection, latest);
+        let (newest, closed, closing) = (AtomicI64::new(0), RwLock::new(clock.is_none()), AtomicBool::new(false));
+        Ok(Self(Arc::new(Inner { id, connection, clock, head, newest, closed, closing })))
+    }
+
+    pub(super) fn id(&self) -> Uuid {
+        self.0.id
+    }
+
+    pub(super) fn head_watch(&self) -> watch::Receiver<Position> {
+        self.0.head.watch()
+    }
+
+    pub(super) async fn latest(&self) -> Result<Position, LogError> {
+        let latest = latest(&self.0.connection).await?;
+        self.0.head.advance(latest);
+        Ok(latest)
+    }
+
+    pub(super) async fn append(&self, append: Append) -> Result<Vec<RecordedEvent>, AppendError> {
+        if append.events.is_empty() {
+            return Ok(vec![]);
+        }
+        let log = self.clone();
+        // What was begun has an outcome, also where nobody waits for it any more.
+        let written = tokio::spawn(async move { log.write(append.into()).await });
+        let outcome = written.await.unwrap_or_else(|_| Err(NotWritten::Log(LogError::Stopped("the append was cut short".into()))));
+        outcome.map_err(AppendError::from)?.into_iter().map(|event| event.decode().map_err(AppendError::Log)).collect()
+    }
+
+    pub(super) async fn close(&self) {
+        self.0.closing.store(true, Ordering::SeqCst);
+        *self.0.closed.write().await = true;
+    }
+
+    /// Events of another log. Within a window streams are written beside each other, each in its order.
+    pub(super) async fn import(&self, events: Vec<StoredEvent>) -> Result<(), CopyError> {
+        let mut streams: Vec<(String, Vec<StoredEvent>)> = Vec::new();
+        for event in events {
+            match streams.iter_mut().find(|(name, _)| *name == event.stream) {
+                Some((_, events)) => events.push(event),
+                None => streams.push((event.stream.clone(), vec![event])),
+            }
+        }
+        // Who is registered comes before what they do.
+        let (first, others): (Vec<_>, Vec<_>) = streams.into_iter().partition(|(name, _)| *name == Stream::Community.to_string());
+        for group in [first, others] {
+            let mut written = stream::iter(group).map(|(_, events)| self.import_stream(events)).buffer_unordered(AT_ONCE);
+            while let Some(outcome) = written.next().await {
+                outcome?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn import_stream(&self, events: Vec<StoredEvent>) -> Result<(), CopyError> {
+        for events in events.chunks(TOGETHER) {
+            for draft in Draft::of_stored(events.to_vec()) {
+                let first = draft.events[0].clone();
+                match self.write(draft).await {
+                    Ok(_) => {}
+                    Err(NotWritten::Conflict(version)) => return Err(not_written(&first, &format!("the stream is at version {version}"))),
+                    Err(NotWritten::IdTaken(_)) => return Err(not_written(&first, "the id is taken")),
+                    Err(NotWritten::Log(error)) => return Err(error.into()),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) async fn read_all_stored(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
+        // Only a position where an event is can be read from, so the one that is known comes again.
+        let position = match after {
+            Position(0) => StreamPosition::Start,
+            Position(commit) => StreamPosition::Position(LogPosition { commit, prepare: commit }),
+        };
+        let options = ReadAllOptions::default().position(position).filter(own_streams()).max_count(limit.saturating_add(MARGIN)).requires_leader(true);
+        let options = &options;
+        let found = self.0.connection.read(move |client| Box::pin(async move { collect(client.read_all(options).await).await })).await?;
+        let mut events: Vec<Read> = found.into_iter().filter(|event| event.position.commit > after.0).collect();
+        events.sort_by_key(|event| (event.position.commit, event.position.prepare));
+        let end = (limit..events.len()).find(|&at| at == 0 || events[at].position.commit != events[at - 1].position.commit).unwrap_or(events.len());
+        events.truncate(end);
+        events.into_iter().map(|event| self.stored(event)).collect()
+    }
+
+    pub(super) async fn read_stream_stored(&self, stream: &Stream, after: u64, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
+        self.read_stream(&stream.to_string(), after, limit).await
+    }
+
+    pub(super) async fn find_stored(&self, id: Uuid) -> Result<Option<StoredEvent>, LogError> {
+        let Some(claim) = self.claim(id).await? else { return Ok(None) };
+        self.find_claimed(&claim, id).await
+    }
+
+    pub(super) async fn at(&self, position: Position) -> Result<Option<StoredEvent>, LogError> {
+        if position == Position(0) {
+            return Ok(None);
+        }
+        let place = StreamPosition::Position(LogPosition { commit: position.0, prepare: position.0 });
+        let options = ReadAllOptions::default().position(place).max_count(1).requires_leader(true);
+        let options = &options;
+        match self.0.connection.read(move |client| Box::pin(async move { collect(client.read_all(options).await).await })).await {
+            Ok(events) => events.into_iter().find(|event| event.position.commit == position.0).map(|event| self.stored(event)).transpose(),
+            Err(Failure::Refused(_)) => Ok(None),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    async fn read_stream(&self, name: &str, after: u64, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
+        let found = read_stream(&self.0.connection, name, after, limit).await?;
+        found.into_iter().map(|event| self.stored(event)).collect()
+    }
+
+    async fn claim(&self, id: Uuid) -> Result<Option<Claim>, LogError> {
+        let found = read_stream(&self.0.connection, &claim_stream(id), 0, 1).await?;
+        let unreadable = |error: serde_json::Error| LogError::Read(format!("a claim cannot be read: {error}").into());
+        found.first().map(|event| event.as_json().map_err(unreadable)).transpose()
+    }
+
+    /// The event that an id was claimed for. It may never have come.
+    async fn find_claimed(&self, claim: &Claim, id: Uuid) -> Result<Option<StoredEvent>, LogError> {
+        let mut after = claim.after;
+        loop {
+            let page = self.read_stream(&claim.stream, after, 500).await?;
+            let Some(last) = page.last() else { return Ok(None) };
+            after = last.version;
+            if let Some(found) = page.into_iter().find(|event| event.id == id) {
+                return Ok(Some(found));
+            }
+        }
+    }
+
+    /// Claims messages' ids, then appends where the stream is at the expected revision.
+    async fn write(&self, mut draft: Draft) -> Outcome {
+        let closed = self.0.closed.read().await;
+        let clock = match &self.0.clock {
+            Some(clock) if !*closed => clock,
+            _ => return Err(NotWritten::Log(LogError::Stopped("it takes no more events".into()))),
+        };
+        let (mut known, mut is_claimed_before) = (Vec::new(), false);
+        let ids: Vec<Uuid> = draft.events.iter().filter(|event| event.kind == MESSAGE_SENT).map(|event| event.id).collect();
+        let name = draft.events[0].stream.clone();
+        let mut claims = stream::iter(ids).map(|id| self.claim_or_find(id, &name, draft.expected)).buffered(AT_ONCE);
+        while let Some(claimed) = claims.next().await {
+            let Some((id, claim)) = claimed? else { continue };
+            is_claimed_before = true;
+            match self.find_claimed(&claim, id).await.map_err(NotWritten::Log)? {
+                Some(found) => known.push(found),
+                None if claim.stream != name => return Err(NotWritten::IdTaken(None)),
+                None => {}
+            }
+        }
+        drop(claims);
+        if let Some(outcome) = draft.repeated(known) {
+            return outcome;
+        }
+        if draft.times == Times::OfWriting {
+            draft.events.iter_mut().for_each(|event| event.at = self.later(clock()));
+        }
+        let position = self.append_exactly(&draft).await?;
+        if draft.events.len() > 1 || is_claimed_before || position.0 == UNTOLD {
+            // What is there, in case another append of the same id came first: the database compares no data.
+            let there = self.read_stream(&draft.events[0].stream, draft.expected, draft.events.len()).await.map_err(NotWritten::Log)?;
+            return draft.repeated(there).unwrap_or(Err(NotWritten::Log(LogError::Read("what was appended was not found".into()))));
+        }
+        draft.events.iter_mut().for_each(|event| event.position = position);
+        self.0.head.advance(position);
+        Ok(draft.events)
+    }
+
+    /// None where the id is claimed now; who claimed it before, otherwise.
+    async fn claim_or_find(&self, id: Uuid, stream: &str, after: u64) -> Result<Option<(Uuid, Claim)>, NotWritten> {
+        let claim = EventData::json(CLAIMED, &Claim { stream: stream.to_owned(), after }).expect("a claim is JSON").id(random_id());
+        let (claim, options) = (&claim, &exactly(0));
+        let append =
+            move |client: Client| -> BoxFuture<'_, _> { Box::pin(async move { client.append_to_stream(claim_stream(id), options, claim.clone()).await }) };
+        let claimed = self.0.connection.write(&self.0.closing, append).await;
+        match claimed {
+            Ok(_) => Ok(None),
+            Err(Failure::WrongExpectedVersion(_)) => {
+                let missing = || NotWritten::Log(LogError::Read("a claim was not found".into()));
+                let claim = self.claim(id).await.map_err(NotWritten::Log)?.ok_or_else(missing)?;
+                Ok(Some((id, claim)))
+            }
+            Err(failure) => Err(NotWritten::Log(failure.into())),
+        }
+    }
+
+    /// The position of the last event. An unknown outcome is found out by the same append again.
+    async fn append_exactly(&self, draft: &Draft) -> Result<Position, NotWritten> {
+        let events: Vec<EventData> = draft.events.iter().map(event_data).collect();
+        let (name, options, events) = (&draft.events[0].stream, &exactly(draft.expected), &events);
+        let append =
+            move |client: Client| -> BoxFuture<'_, _> { Box::pin(async move { client.append_to_stream(name.as_str(), options, events.clone()).await }) };
+        let appended = self.0.connection.write(&self.0.closing, append).await;
+        match appended {
+            Ok(result) => Ok(Position(result.position.commit)),
+            Err(Failure::WrongExpectedVersion(CurrentRevision::Current(revision))) => Err(NotWritten::Conflict(revision + 1)),
+            Err(Failure::WrongExpectedVersion(CurrentRevision::NoStream)) => Err(NotWritten::Conflict(0)),
+            Err(failure) => Err(NotWritten::Log(failure.into())),
+        }
+    }
+
+    fn stored(&self, event: Read) -> Result<StoredEvent, LogError> {
+        let position = if event.position.commit == UNTOLD { *self.0.head.watch().borrow() } else { Position(event.position.commit) };
+        let undecodable = |reason: String| LogError::Undecodable { position, reason: reason.into() };
+        let metadata: Metadata =
+            serde_json::from_slice(&event.custom_metadata).map_err(|error| undecodable(format!("its metadata: {:?}", error.classify())))?;
+        self.0.newest.fetch_max(metadata.at, Ordering::SeqCst);
+        Ok(StoredEvent {
+            position,
+            stream: event.stream_id().to_owned(),
+            version: event.revision + 1,
+            id: event.id,
+            kind: event.event_type,
+            at: Timestamp(metadata.at),
+            actor: metadata.actor,
+            correlation: metadata.correlation,
+            causation: metadata.causation,
+            data: String::from_utf8(event.data.to_vec()).map_err(|_| undecodable("its data is no text".to_owned()))?,
+        })
+    }
+
+    fn later(&self, now: Timestamp) -> Timestamp {
+        let at = |newest: i64| now.0.max(newest + 1);
+        let newest = self.0.newest.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |newest| Some(at(newest))).expect("it always has a next");
+        Timestamp(at(newest))
+    }
+}
+
+impl From<Failure> for LogError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Passing(reason) => Self::Unavailable(reason.into()),
+            Failure::Closed => Self::Stopped("it takes no more events".into()),
+            failure => Self::Read(failure.reason().into()),
+        }
+    }
+}
+
+fn own_streams() -> SubscriptionFilter {
+    SubscriptionFilter::on_stream_name().regex(STREAMS)
+}
+
+fn claim_stream(id: Uuid) -> String {
+    format!("message-{id}")
+}
+
+/// Never 'any': only an exact expectation makes a repeated append known.
+fn exactly(version: u64) -> AppendToStreamOptions {
+    let state = version.checked_sub(1).map_or(StreamState::NoStream, StreamState::StreamRevision);
+    AppendToStreamOptions::default().stream_state(state).requires_leader(true).deadline(connection::PATIENCE)
+}
+
+fn event_data(event: &StoredEvent) -> EventData {
+    let metadata = Metadata { at: event.at.0, actor: event.actor.clone(), correlation: event.correlation, causation: event.causation };
+    let data = RawValue::from_string(event.data.clone()).expect("stored data is JSON");
+    let json = EventData::json(&event.kind, &data).and_then(|json| json.metadata_as_json(&metadata));
+    json.expect("strings and numbers are always JSON").id(event.id)
+}
+
+async fn collect(opened: Result<ReadStream, Error>) -> Result<Vec<Read>, Error> {
+    let (mut events, mut found) = (Vec::new(), opened?);
+    while let Some(resolved) = found.next().await? {
+        events.extend(resolved.event);
+    }
+    Ok(events)
+}
+
+async fn read_stream(connection: &Connection, name: &str, after: u64, limit: usize) -> Result<Vec<Read>, Failure> {
+    let options = ReadStreamOptions::default().position(StreamPosition::Position(after)).max_count(limit).requires_leader(true);
+    let options = &options;
+    match connection.read(move |client| Box::pin(async move { collect(client.read_stream(name, options).await).await })).await {
+        Err(Failure::NotFound) => Ok(vec![]),
+        answer => answer,
+    }
+}
+
+async fn latest(connection: &Connection) -> Result<Position, Failure> {
+    let options = ReadAllOptions::default().position(StreamPosition::End).filter(own_streams()).max_count(1).requires_leader(true);
+    let options = &options;
+    let found = connection.read(move |client| Box::pin(async move { collect(client.read_all(options).await).await })).await?;
+    Ok(found.first().map(|event| Position(event.position.commit)).unwrap_or_default())
+}
+
+async fn log_id(connection: &Connection) -> Result<Option<Uuid>, Failure> {
+    let found = read_stream(connection, LOG_STREAM, 0, 1).await?;
+    let id = |event: &Read| event.as_json::<LogCreated>().map(|created| created.id).map_err(|error| Failure::Refused(error.to_string()));
+    found.first().map(id).transpose()
+}
+
+/// Whoever is first names the log.
+async fn create_log(connection: &Connection) -> Result<Uuid, Failure> {
+    let created = EventData::json(LOG_CREATED, &LogCreated { id: random_id() }).expect("an id is JSON").id(random_id());
+    let (created, options) = (&created, &exactly(0));
+    let append = move |client: Client| -> BoxFuture<'_, _> { Box::pin(async move { client.append_to_stream(LOG_STREAM, options, created.clone()).await }) };
+    match connection.write(&AtomicBool::new(false), append).await {
+        Ok(_) | Err(Failure::WrongExpectedVersion(_)) => {}
+        Err(failure) => return Err(failure),
+    }
+    log_id(connection).await?.ok_or_else(|| Failure::Refused("the log's id was not found".to_owned()))
+}
+
+/// A log's id is also the secret of cursors; a claim must never look like another's.
+#[expect(clippy::disallowed_methods, reason = "these ids must be random")]
+fn random_id() -> Uuid {
+    Uuid::new_v4()
+}

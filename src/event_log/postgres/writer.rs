@@ -1,0 +1,281 @@
+//! The writer of one node: what waits is written in one transaction. It locks the log's row, looks at what
+//! the log has of the drafts' ids and streams, decides in memory, and sends all that is new together with the
+//! commit. Between two transactions it holds nothing, so nodes take turns batch by batch.
+//!
+//! An outcome is never guessed. When the connection is lost, a new session takes a new epoch, for which it
+//! has to wait for the log's row: by then the old transaction has ended, one way or the other. The same
+//! batch is written again, and the ids tell what had been committed. A session whose epoch was taken from
+//! it writes nothing any more.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use futures_util::future::{join5, try_join5};
+use tokio::sync::watch;
+use tokio_postgres::{Client, Statement};
+use uuid::Uuid;
+
+use super::{FIND, advance, position, stored_event, to_i64};
+use crate::domain::event::{Position, Timestamp};
+use crate::event_log::orders::{Draft, NotWritten, Outcome, Waiting};
+use crate::event_log::{Clock, LogError, StoredEvent};
+use crate::postgres::{self, Parameters, Server};
+use crate::storage::Backoff;
+
+/// Takes an epoch, and the epochs of this node's earlier sessions, and of those that the server knows no more, away.
+const BEGIN_SESSION: &str = "
+    with next as (update log set epoch = epoch + 1 returning epoch),
+        own as (select pid, backend_start as since from pg_stat_activity where pid = pg_backend_pid()),
+        gone as (
+            delete from writers w
+            where w.node = $1 or not exists (select from pg_stat_activity a where a.pid = w.pid and a.backend_start = w.since)
+        )
+    insert into writers (epoch, node, pid, since) select next.epoch, $1, own.pid, own.since from next, own returning epoch";
+const LOCK: &str = "select from log for update";
+const STATE: &str = "select head, at, streams, exists (select from writers where epoch = $1) from log";
+const STREAMS: &str = "select name, number, version from streams where name = any($1)";
+const INSERT_STREAMS: &str = "insert into streams (number, name, version) select * from unnest($1::bigint[], $2::text[], $3::bigint[])";
+const UPDATE_STREAMS: &str = "
+    update streams s set version = n.version from unnest($1::bigint[], $2::bigint[]) as n (number, version) where s.number = n.number";
+const INSERT_EVENTS: &str = "
+    insert into events (position, stream, version, id, type, at, actor, correlation, causation, data)
+    select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::uuid[], $5::text[], $6::bigint[], $7::text[], $8::uuid[], $9::uuid[], $10::text[])";
+const ADVANCE: &str = "update log set head = $1, at = $2, streams = $3";
+const NOTIFY: &str = "select pg_notify('entrenous_log', '')";
+
+/// Appends for one node.
+pub(super) struct Writer {
+    server: Server,
+    node: Uuid,
+    clock: Clock,
+    head: Arc<watch::Sender<Position>>,
+    session: Option<Session>,
+}
+
+struct Session {
+    epoch: i64,
+    client: Client,
+    statements: Statements,
+}
+
+struct Statements {
+    lock: Statement,
+    state: Statement,
+    find: Statement,
+    streams: Statement,
+    insert_streams: Statement,
+    update_streams: Statement,
+    insert_events: Statement,
+    advance: Statement,
+    notify: Statement,
+}
+
+/// Why a batch was not written, or may have been.
+enum Failure {
+    /// Look again, in a new session.
+    Interrupted(String),
+    /// The server will never write it.
+    Final(String),
+}
+
+impl From<tokio_postgres::Error> for Failure {
+    fn from(error: tokio_postgres::Error) -> Self {
+        let reason = postgres::reason(&error);
+        if postgres::is_passing(&error) { Self::Interrupted(reason) } else { Self::Final(reason) }
+    }
+}
+
+impl Writer {
+    pub(super) fn new(server: &Server, node: Uuid, clock: Clock, head: Arc<watch::Sender<Position>>) -> Self {
+        // An append is on the disk before it is answered. A session that goes silent in a transaction loses it, and the lock.
+        let settings = ["synchronous_commit=on", "idle_in_transaction_session_timeout=2s", "lock_timeout=5s", "statement_timeout=20s"];
+        Self { server: server.with_settings("entrenous writer", &settings), node, clock, head, session: None }
+    }
+
+    /// Ends when nobody can order any more, or when the server refuses for good.
+    pub(super) async fn run(mut self, mut waiting: Waiting) {
+        while let Some(batch) = waiting.next().await {
+            match self.write_until_known(&batch.drafts).await {
+                Ok(outcomes) => batch.answer(outcomes),
+                Err(reason) => {
+                    tracing::error!(reason, "the event log could not be written and stops");
+                    batch.fail(&LogError::Stopped(reason.into()));
+                    return;
+                }
+            }
+        }
+    }
+
+    async fn write_until_known(&mut self, drafts: &[Draft]) -> Result<Vec<Outcome>, String> {
+        let mut backoff = Backoff::new();
+        loop {
+            let failure = match self.write(drafts).await {
+                Ok(outcomes) => return Ok(outcomes),
+                Err(failure) => failure,
+            };
+            self.session = None;
+            match failure {
+                Failure::Interrupted(reason) => tracing::warn!(reason, place = %self.server.place, "an append was interrupted and is looked after"),
+                Failure::Final(reason) => return Err(reason),
+            }
+            backoff.wait().await;
+        }
+    }
+
+    async fn write(&mut self, drafts: &[Draft]) -> Result<Vec<Outcome>, Failure> {
+        let session = match self.session.take() {
+            Some(session) => session,
+            None => Session::begin(&self.server, self.node).await?,
+        };
+        let mut looked = session.look(drafts).await?;
+        let now = (self.clock)();
+        let outcomes = looked.admit(drafts, now);
+        session.finish(&looked).await?;
+        advance(&self.head, looked.position);
+        self.session = Some(session);
+        Ok(outcomes)
+    }
+}
+
+impl Session {
+    async fn begin(server: &Server, node: Uuid) -> Result<Self, Failure> {
+        let client = server.connect().await?;
+        let epoch = client.query_one(BEGIN_SESSION, &[&node]).await?.get(0);
+        let statements = Statements {
+            lock: client.prepare(LOCK).await?,
+            state: client.prepare(STATE).await?,
+            find: client.prepare(FIND).await?,
+            streams: client.prepare(STREAMS).await?,
+            insert_streams: client.prepare(INSERT_STREAMS).await?,
+            update_streams: client.prepare(UPDATE_STREAMS).await?,
+            insert_events: client.prepare(INSERT_EVENTS).await?,
+            advance: client.prepare(ADVANCE).await?,
+            notify: client.prepare(NOTIFY).await?,
+        };
+        Ok(Self { epoch, client, statements })
+    }
+
+    /// Takes the lock, and in later statements of the same transaction, which see all that was committed before,
+    /// what the log has of the drafts. All of it goes to the server at once.
+    async fn look(&self, drafts: &[Draft]) -> Result<Looked, Failure> {
+        let (client, statements) = (&self.client, &self.statements);
+        let ids: Vec<Uuid> = drafts.iter().flat_map(|draft| draft.events.iter().map(|event| event.id)).collect();
+        let names: Vec<&str> = drafts.iter().map(|draft| draft.events[0].stream.as_str()).collect();
+        let (epoch, ids, names): (Parameters<'_, 1>, Parameters<'_, 1>, Parameters<'_, 1>) = ([&self.epoch], [&ids], [&names]);
+        let (_begun, _locked, state, known, streams) = try_join5(
+            client.batch_execute("begin"),
+            client.execute(&statements.lock, &[]),
+            client.query_one(&statements.state, &epoch),
+            client.query(&statements.find, &ids),
+            client.query(&statements.streams, &names),
+        )
+        .await?;
+        if !state.get::<_, bool>(3) {
+            return Err(Failure::Interrupted("another session took over from this one".to_owned()));
+        }
+        let known = known.iter().map(stored_event).map(|event| (event.id, event)).collect();
+        let stream =
+            |row: &tokio_postgres::Row| (row.get(0), StreamState { number: row.get(1), version: row.get::<_, i64>(2).cast_unsigned(), change: Change::None });
+        let streams = streams.iter().map(stream).collect();
+        Ok(Looked { position: position(&state, 0), at: Timestamp(state.get(1)), last_stream: state.get(2), known, streams, written: vec![] })
+    }
+
+    /// Writes what was admitted and commits; all of it goes to the server at once. A statement that fails
+    /// makes those after it fail, and the commit a rollback.
+    async fn finish(&self, looked: &Looked) -> Result<(), Failure> {
+        let (client, statements) = (&self.client, &self.statements);
+        if looked.written.is_empty() {
+            return Ok(client.batch_execute("rollback").await?);
+        }
+        let stream_of = |event: &&StoredEvent| looked.streams[&event.stream].number;
+        let new: Vec<_> = looked.streams.iter().filter(|(_, stream)| stream.change == Change::New).collect();
+        let (new_numbers, new_versions) = (numbers(&new, |stream| stream.number), numbers(&new, |stream| to_i64(stream.version)));
+        let new_names: Vec<&str> = new.iter().map(|(name, _)| name.as_str()).collect();
+        let grown: Vec<_> = looked.streams.iter().filter(|(_, stream)| stream.change == Change::Grown).collect();
+        let (grown_numbers, grown_versions) = (numbers(&grown, |stream| stream.number), numbers(&grown, |stream| to_i64(stream.version)));
+        let events: Vec<&StoredEvent> = looked.written.iter().collect();
+        let (positions, streams) = (column(&events, |event| to_i64(event.position.0)), events.iter().map(stream_of).collect::<Vec<_>>());
+        let (versions, ids, kinds) = (column(&events, |event| to_i64(event.version)), column(&events, |event| event.id), column(&events, |event| &*event.kind));
+        let (times, actors) = (column(&events, |event| event.at.0), column(&events, |event| event.actor.as_deref()));
+        let (correlations, causations) = (column(&events, |event| event.correlation), column(&events, |event| event.causation));
+        let data = column(&events, |event| &*event.data);
+        let insert_streams: Parameters<'_, 3> = [&new_numbers, &new_names, &new_versions];
+        let update_streams: Parameters<'_, 2> = [&grown_numbers, &grown_versions];
+        let insert_events: Parameters<'_, 10> = [&positions, &streams, &versions, &ids, &kinds, &times, &actors, &correlations, &causations, &data];
+        let head = to_i64(looked.position.0);
+        let ahead: Parameters<'_, 3> = [&head, &looked.at.0, &looked.last_stream];
+        let inserted = async { if new.is_empty() { Ok(0) } else { client.execute(&statements.insert_streams, &insert_streams).await } };
+        let updated = async { if grown.is_empty() { Ok(0) } else { client.execute(&statements.update_streams, &update_streams).await } };
+        let ended = async {
+            let (notified, committed) = futures_util::future::join(client.execute(&statements.notify, &[]), client.batch_execute("commit")).await;
+            notified.and(committed)
+        };
+        let (inserted, updated, written, advanced, ended) =
+            join5(inserted, updated, client.execute(&statements.insert_events, &insert_events), client.execute(&statements.advance, &ahead), ended).await;
+        inserted.and(updated).and(written).and(advanced).and(ended.map(|()| 0))?;
+        Ok(())
+    }
+}
+
+fn numbers(streams: &[(&String, &StreamState)], number: impl Fn(&StreamState) -> i64) -> Vec<i64> {
+    streams.iter().map(|(_, stream)| number(stream)).collect()
+}
+
+fn column<'a, T>(events: &[&'a StoredEvent], value: impl Fn(&'a StoredEvent) -> T) -> Vec<T> {
+    events.iter().map(|event| value(event)).collect()
+}
+
+/// What the log has of a batch's ids and streams, and what is added to it.
+struct Looked {
+    position: Position,
+    at: Timestamp,
+    last_stream: i64,
+    known: HashMap<Uuid, StoredEvent>,
+    streams: HashMap<String, StreamState>,
+    written: Vec<StoredEvent>,
+}
+
+struct StreamState {
+    number: i64,
+    version: u64,
+    change: Change,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    None,
+    Grown,
+    New,
+}
+
+impl Looked {
+    /// Each draft's outcome, in order; a draft sees those before it.
+    fn admit(&mut self, drafts: &[Draft], now: Timestamp) -> Vec<Outcome> {
+        drafts.iter().map(|draft| self.admit_one(draft, now)).collect()
+    }
+
+    fn admit_one(&mut self, draft: &Draft, now: Timestamp) -> Outcome {
+        let known = draft.events.iter().filter_map(|event| self.known.get(&event.id).cloned()).collect();
+        if let Some(outcome) = draft.repeated(known) {
+            return outcome;
+        }
+        let name = &draft.events[0].stream;
+        let version = self.streams.get(name).map_or(0, |stream| stream.version);
+        if version != draft.expected {
+            return Err(NotWritten::Conflict(version));
+        }
+        let mut draft = draft.clone();
+        draft.place(&mut self.position, &mut self.at, now);
+        let stream = self.streams.entry(name.clone()).or_insert_with(|| {
+            self.last_stream += 1;
+            StreamState { number: self.last_stream, version: 0, change: Change::New }
+        });
+        stream.version += draft.events.len() as u64;
+        if stream.change == Change::None {
+            stream.change = Change::Grown;
+        }
+        self.known.extend(draft.events.iter().map(|event| (event.id, event.clone())));
+        self.written.extend(draft.events.iter().cloned());
+        Ok(draft.events)
+    }
+}

@@ -1,0 +1,114 @@
+//! A log moves between back ends: nothing is lost, nothing is told otherwise, and it can be done twice.
+
+use std::sync::Arc;
+
+use entrenous::domain::event::Position;
+use entrenous::event_log::copy::{CopyError, copy};
+use entrenous::event_log::{EventLog, StoredEvent};
+
+use crate::event_log::{append, message, stream};
+use crate::support::Server;
+use crate::support::inside::{Back, Place};
+use crate::support::process::run;
+
+async fn open(place: &Place) -> EventLog {
+    EventLog::open(&place.log(), Arc::new(entrenous::cli::now)).await.expect("a log")
+}
+
+/// Streams that take turns, some events together.
+async fn fill(log: &EventLog, rounds: std::ops::Range<u64>) {
+    for round in rounds {
+        for n in 0..7u128 {
+            let events = vec![message(n << 64 | u128::from(2 * round), 2 * round + 1), message(n << 64 | u128::from(2 * round + 1), 2 * round + 2)];
+            log.append(append(stream(n), 2 * round, events)).await.expect("appended");
+        }
+    }
+}
+
+async fn all(log: &EventLog) -> Vec<StoredEvent> {
+    log.read_all_stored(Position(0), 1_000_000).await.expect("read")
+}
+
+/// An event without its position.
+fn as_anywhere(events: Vec<StoredEvent>) -> Vec<StoredEvent> {
+    let mut events: Vec<_> = events.into_iter().map(|event| StoredEvent { position: Position(0), ..event }).collect();
+    events.sort_by(|a, b| (&a.stream, a.version).cmp(&(&b.stream, b.version)));
+    events
+}
+
+/// A round is 14 events.
+async fn a_copy_is_the_same_and_is_continued(from: Back, to: Back, rounds: u64) {
+    let (here, there) = (Place::new(from, Back::Sqlite).await, Place::new(to, Back::Sqlite).await);
+    let (source, target) = (open(&here).await, open(&there).await);
+    fill(&source, 0..rounds).await;
+    let mut told = Vec::new();
+    let first = copy(&source, &target, |copied| told.push(copied)).await.expect("copied");
+    assert_eq!((first.events, first.written), (14 * rounds, 14 * rounds));
+    assert_eq!((told.len() as u64, told.last()), ((14 * rounds).div_ceil(2_000), Some(&first)), "once a window");
+    assert_eq!(as_anywhere(all(&source).await), as_anywhere(all(&target).await));
+    fill(&source, rounds..rounds + 10).await;
+    let more = copy(&source, &target, |_| {}).await.expect("continued");
+    assert_eq!((more.events, more.written), (14 * rounds + 140, 140));
+    assert_eq!(copy(&source, &target, |_| {}).await.expect("again").written, 0);
+    assert_eq!(as_anywhere(all(&source).await), as_anywhere(all(&target).await));
+    assert_ne!(source.id(), target.id(), "it is another log: checkpoints and cursors of the first mean nothing in it");
+    fill(&target, rounds + 10..rounds + 11).await;
+    let refused = copy(&source, &target, |_| {}).await;
+    assert!(matches!(refused, Err(CopyError::Differs { version, .. }) if version == 2 * rounds + 21), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_a_file_to_postgresql() {
+    a_copy_is_the_same_and_is_continued(Back::Sqlite, Back::Postgres, 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_postgresql_to_a_file() {
+    a_copy_is_the_same_and_is_continued(Back::Postgres, Back::Sqlite, 200).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_postgresql_to_kurrentdb() {
+    a_copy_is_the_same_and_is_continued(Back::Postgres, Back::Kurrent, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn from_kurrentdb_to_a_file() {
+    a_copy_is_the_same_and_is_continued(Back::Kurrent, Back::Sqlite, 10).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_with_other_events_is_left_as_it_is() {
+    let (here, there) = (Place::new(Back::Sqlite, Back::Sqlite).await, Place::new(Back::Sqlite, Back::Sqlite).await);
+    let (source, target) = (open(&here).await, open(&there).await);
+    fill(&source, 0..3).await;
+    target.append(append(stream(1), 0, vec![message(77, 1)])).await.expect("appended");
+    let before = all(&target).await;
+    let refused = copy(&source, &target, |_| {}).await;
+    assert!(matches!(refused, Err(CopyError::Differs { version: 1, .. })), "{refused:?}");
+    assert_eq!(all(&target).await, before);
+    assert!(matches!(copy(&source, &source, |_| {}).await, Err(CopyError::Itself)));
+}
+
+/// By the command line, while the service runs: the copied log serves the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_service_moves_to_postgresql() {
+    let server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    for n in 0..20 {
+        alice.sent(&bob, &n.to_string()).await;
+    }
+    let there = Place::new(Back::Postgres, Back::Postgres).await;
+    let from = format!("sqlite:{}", server.file("events.db").display());
+    let to = there.url();
+    let (ok, output, error) = run(&["copy", "--from", &from, "--to", &to]);
+    assert!(ok && output == "22 events are the same in both logs; 22 of them were written now.\n", "{output}{error}");
+    assert_eq!(error, "", "a bar is for terminals");
+    let (ok, output, _) = run(&["copy", "--from", &from, "--to", &to]);
+    assert!(ok && output.contains("; 0 of them"), "{output}");
+    let moved = Server::start_node(&to, Some(&to));
+    assert_eq!(moved.person("bob").history(&alice).await, bob.history(&alice).await);
+    assert_eq!(moved.person("bob").badge(&alice).await, 20);
+    let (ok, _, error) = run(&["copy", "--from", &to, "--to", &format!("sqlite:{}", server.file("events.db").display())]);
+    assert!(!ok && error.contains("in use by another process"), "{error}");
+}

@@ -1,0 +1,149 @@
+//! What can happen to the log in KurrentDB, and only to it: answers that never come, leaders elsewhere,
+//! subscriptions that end, a node that dies. The contract of every log is in `event_log.rs`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use entrenous::domain::conversation::ConversationEvent;
+use entrenous::domain::event::{Event, Position};
+use entrenous::domain::ids::UserId;
+use entrenous::event_log::{AppendError, EventLog};
+use entrenous::storage::StoreUrl;
+use kurrent_peer::{End, Fault, Peer};
+use uuid::Uuid;
+
+use crate::event_log::{append, message, since, stream};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+async fn open(peer: &Peer) -> EventLog {
+    EventLog::open(&StoreUrl::Kurrent(peer.url()), Arc::new(entrenous::cli::now)).await.expect("a log")
+}
+
+/// Starts and ends with a runtime of its own, which must not be done on another.
+fn peer() -> Peer {
+    std::thread::spawn(Peer::start).join().expect("a peer")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_append_whose_answer_is_lost_is_found_out_and_is_there_once() {
+    let peer = peer();
+    let log = open(&peer).await;
+    let faults = [Fault::AbortedBefore, Fault::AbortedAfter, Fault::NotLeader, Fault::HangsAfter];
+    for (n, fault) in faults.into_iter().enumerate() {
+        let n = n as u64;
+        // The claim of an id, then an event that needs none.
+        peer.fail([fault]);
+        let recorded = log.append(append(stream(1), 2 * n, vec![message(u128::from(2 * n), 2 * n + 1)])).await.expect("an outcome");
+        assert_eq!(recorded[0].version, 2 * n + 1, "{fault:?}");
+        let block = ConversationEvent::UserBlocked { blocker: UserId::from_stored("alice"), blocked: UserId::from_stored("bob") };
+        peer.fail([fault]);
+        let block = vec![(Uuid::from_u128(1_000 + u128::from(n)), Event::Conversation(block))];
+        let recorded = log.append(append(stream(1), 2 * n + 1, block)).await.expect("an outcome");
+        assert_eq!(recorded[0].version, 2 * n + 2, "{fault:?}");
+    }
+    let events = since(&log, Position(0)).await;
+    assert_eq!(events.iter().map(|event| event.version).collect::<Vec<_>>(), (1..=8).collect::<Vec<_>>());
+    tokio::task::spawn_blocking(move || drop(peer)).await.expect("ended");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appends_and_followers_go_on_after_the_node_died() {
+    let mut peer = peer();
+    let log = open(&peer).await;
+    let mut follow = log.follow(Position(0));
+    for round in 0..3u64 {
+        let appending = log.clone();
+        let writing = tokio::spawn(async move {
+            for n in round * 20..round * 20 + 20 {
+                appending.append(append(stream(1), n, vec![message(u128::from(n), n + 1)])).await.expect("an outcome");
+            }
+        });
+        let mut seen = 0;
+        while seen < 5 {
+            seen += tokio::time::timeout(PATIENCE, follow.next(5)).await.expect("in time").expect("events").len();
+        }
+        peer = tokio::task::spawn_blocking(move || {
+            peer.restart();
+            peer
+        })
+        .await
+        .expect("restarted");
+        tokio::time::timeout(PATIENCE, writing).await.expect("in time").expect("no wrong answer");
+        while seen < 20 {
+            let events = async {
+                loop {
+                    // A read may meet the node while it is away.
+                    if let Ok(events) = follow.next(20).await {
+                        return events;
+                    }
+                }
+            };
+            seen += tokio::time::timeout(PATIENCE, events).await.expect("in time").len();
+        }
+    }
+    assert_eq!(since(&log, Position(0)).await.len(), 60);
+    tokio::task::spawn_blocking(move || drop(peer)).await.expect("ended");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscriptions_that_end_are_made_again_and_nothing_is_missed() {
+    let peer = peer();
+    let log = open(&peer).await;
+    let mut follow = log.follow(Position(0));
+    for n in 0..12u64 {
+        // One that ends cleanly never comes back from its client: it is given up, a few times at most.
+        if n % 3 == 2 {
+            peer.end_subscriptions(if n % 2 == 0 { End::Clean } else { End::TooSlow });
+        }
+        log.append(append(stream(1), n, vec![message(u128::from(n), n + 1)])).await.expect("appended");
+        let events = tokio::time::timeout(PATIENCE, follow.next(5)).await.expect("in time").expect("events");
+        assert_eq!(events.iter().map(|event| event.version).collect::<Vec<_>>(), [n + 1]);
+    }
+    assert!(peer.subscriptions() < 20, "they do not spin");
+    tokio::task::spawn_blocking(move || drop(peer)).await.expect("ended");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_s_appends_are_heard_of_when_the_subscription_is_dead() {
+    let peer = peer();
+    let (one, other) = (open(&peer).await, open(&peer).await);
+    for n in 0..3u64 {
+        peer.end_subscriptions(End::Clean);
+        let mut follow = other.follow(other.latest().await.expect("read"));
+        one.append(append(stream(1), n, vec![message(u128::from(n), n + 1)])).await.expect("appended");
+        let events = tokio::time::timeout(PATIENCE, follow.next(5)).await.expect("in time").expect("events");
+        assert_eq!(events[0].version, n + 1);
+    }
+    tokio::task::spawn_blocking(move || drop(peer)).await.expect("ended");
+}
+
+/// A node that died between the claim of an id and its message left a claim: the same message can still be
+/// sent, and the id is nobody else's.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_id_that_was_claimed_for_a_message_that_never_came_is_kept_for_it() {
+    let peer = peer();
+    let log = open(&peer).await;
+    log.append(append(stream(1), 0, vec![message(1, 1)])).await.expect("appended");
+    // The claim is made, then the stream turns out to be at another version.
+    let conflict = log.append(append(stream(1), 0, vec![message(2, 1)])).await;
+    assert!(matches!(conflict, Err(AppendError::Conflict { actual: 1 })), "{conflict:?}");
+    let elsewhere = log.append(append(stream(2), 0, vec![message(2, 1)])).await;
+    assert!(matches!(elsewhere, Err(AppendError::IdTaken(None))), "{elsewhere:?}");
+    let sent = log.append(append(stream(1), 1, vec![message(2, 2)])).await.expect("appended");
+    assert_eq!(log.find(sent[0].id).await.expect("read").as_ref(), sent.first());
+    assert_eq!(peer.streams().keys().filter(|name| name.starts_with("message-")).count(), 2);
+    tokio::task::spawn_blocking(move || drop(peer)).await.expect("ended");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_database_that_is_away_at_the_start_is_said_so() {
+    let url = {
+        let peer = peer();
+        let url = peer.url();
+        tokio::task::spawn_blocking(move || drop(peer)).await.expect("ended");
+        url
+    };
+    let refused = EventLog::open(&StoreUrl::Kurrent(url), Arc::new(entrenous::cli::now)).await.err().expect("refused");
+    assert!(refused.to_string().contains("cannot be reached"), "{refused}");
+}
