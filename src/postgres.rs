@@ -149,15 +149,24 @@ impl Server {
     }
 }
 
+/// What looks; it ends when this is dropped.
+pub(crate) struct Looking(JoinHandle<()>);
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
 /// Looks at once, at every notification on a channel, after every reconnection, and now and then in case one
-/// was lost, for as long as the task lives. What a notification says is never read: it only wakes.
+/// was lost. What a notification says is never read: it only wakes.
 pub(crate) fn look_when_notified(
     server: Server,
     channel: &'static str,
     now_and_then: Duration,
     mut look: impl FnMut(Arc<Client>) -> BoxFuture<'static, Result<(), tokio_postgres::Error>> + Send + 'static,
-) -> JoinHandle<()> {
-    tokio::spawn(async move {
+) -> Looking {
+    Looking(tokio::spawn(async move {
         let mut backoff = Backoff::new();
         loop {
             let woken = Arc::new(Notify::new());
@@ -176,7 +185,7 @@ pub(crate) fn look_when_notified(
             }
             backoff.wait().await;
         }
-    })
+    }))
 }
 
 /// The address without the options that are ours to understand: `sslrootcert`, and modes that verify, as all do here.

@@ -15,6 +15,7 @@ use tokio::sync::watch;
 
 use super::feed::Hub;
 use super::{App, Fault};
+use crate::domain::conversation::ConversationEvent;
 use crate::domain::event::{Event, Position, RecordedEvent};
 use crate::domain::ids::UserId;
 use crate::event_log::{EventLog, LogError};
@@ -360,14 +361,18 @@ async fn profile_and_section_items(store: &ReadStore, events: &[RecordedEvent], 
     Ok(told)
 }
 
-/// Whose open clients an event may concern: a conversation its two users, a profile its user and those in
-/// whose lists they stand, the section everybody.
+/// Whose open clients an event may concern: a message its two users, what somebody does for themselves nobody
+/// else (B6), a profile its user and those in whose lists they stand, the section everybody.
 async fn who_is_concerned(store: &ReadStore, recorded: &RecordedEvent, hub: &Hub) -> Result<Vec<UserId>, StoreError> {
     if hub.is_empty() {
         return Ok(vec![]);
     }
     let everybody = match &recorded.event {
-        Event::Conversation(_) => Conversations::touched(recorded).into_iter().map(|(owner, _)| owner).collect(),
+        Event::Conversation(event) => {
+            let (actor, contact) = event.actor_and_contact();
+            let is_message = matches!(event, ConversationEvent::MessageSent(_));
+            [Some(actor), is_message.then_some(contact)].into_iter().flatten().cloned().collect()
+        }
         Event::User(event) => {
             let mut concerned = store.listed_by(event.user()).await?;
             concerned.push(event.user().clone());

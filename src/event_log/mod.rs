@@ -270,6 +270,11 @@ impl EventLog {
     }
 }
 
+/// The head never goes back: what is known of it late is old.
+fn advance(head: &watch::Sender<Position>, to: Position) {
+    head.send_if_modified(|head| std::mem::replace(head, to.max(*head)) < to);
+}
+
 /// Positions of this log are dense: one that is missing means that the log is damaged.
 fn without_holes(after: Position, events: Vec<StoredEvent>) -> Result<Vec<StoredEvent>, LogError> {
     match (after.0 + 1..).zip(&events).find(|(expected, event)| event.position.0 != *expected) {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use deadpool_postgres::{Object, Pool, PoolError};
 use futures_util::future::{join, join_all, join3, join5, try_join3};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
@@ -18,7 +17,7 @@ use super::reader::{Columns, Moment, Read, Reader, Unreadable, Value};
 use super::{Checkpoint, OpenError, Rows, StoreError, StoredCheckpoint, Touched, queries, rows};
 use crate::domain::event::Position;
 use crate::domain::ids::UserId;
-use crate::postgres::{self, Ended, Parameters, Server};
+use crate::postgres::{self, Ended, Looking, Parameters, Server};
 use crate::projections;
 use crate::projections::conversations::ConversationRow;
 use crate::projections::messages::MessageRow;
@@ -54,6 +53,8 @@ const LEAD: &str = "
     update projector set epoch = epoch + 1, node = $1, seen = clock_timestamp()
     where node is null or node = $1 or seen < clock_timestamp() - interval '3 seconds' returning epoch";
 const IS_LED: &str = "select exists (select from projector where node is not null and seen >= clock_timestamp() - interval '3 seconds')";
+const IS_LED_ELSEWHERE: &str = "
+    select 1::bigint from projector where node is not null and node <> $1 and seen >= clock_timestamp() - interval '3 seconds'";
 const FENCE: &str = "select fence($1)";
 const RELEASE: &str = "update projector set node = null where epoch = $1";
 const NOTIFY: &str = "select pg_notify('entrenous_views', '')";
@@ -65,15 +66,6 @@ pub(super) struct PostgresReadStore {
     pool: Pool,
     checkpoint: Arc<watch::Sender<Checkpoint>>,
     _looking: Arc<Looking>,
-}
-
-/// Ends with the last clone of its store.
-struct Looking(JoinHandle<()>);
-
-impl Drop for Looking {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl PostgresReadStore {
@@ -91,7 +83,7 @@ impl PostgresReadStore {
                 Ok(())
             })
         });
-        Ok(Self { pool: server.pool(postgres::CONNECTIONS), server, checkpoint, _looking: Arc::new(Looking(looking)) })
+        Ok(Self { pool: server.pool(postgres::CONNECTIONS), server, checkpoint, _looking: Arc::new(looking) })
     }
 
     pub(super) async fn has_rows(url: &str) -> bool {
@@ -118,6 +110,10 @@ impl PostgresReadStore {
     }
 
     pub(super) async fn try_lead(&self, node: Uuid) -> Result<Option<PostgresLease>, StoreError> {
+        let mut reader = self.reader(Moment::Each).await?;
+        if reader.query_first(IS_LED_ELSEWHERE, &[Value::Uuid(node)], rows::number).await?.is_some() {
+            return Ok(None);
+        }
         // What a crash of the server takes is folded again, so a commit need not wait for the disk. A holder that
         // goes silent in the middle of a transaction loses it, and with it the locks.
         let settings = ["synchronous_commit=off", "idle_in_transaction_session_timeout=2s", "lock_timeout=5s"];

@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use super::connection::Connection;
 use super::{STREAMS, latest};
 use crate::domain::event::Position;
+use crate::event_log::advance;
 use crate::storage::Backoff;
 
 /// How often the log is looked at, in case the subscription is silent.
@@ -56,10 +57,6 @@ impl Head {
     pub(super) fn advance(&self, to: Position) {
         advance(&self.position, to);
     }
-}
-
-fn advance(head: &watch::Sender<Position>, to: Position) {
-    head.send_if_modified(|head| std::mem::replace(head, to.max(*head)) < to);
 }
 
 /// Looks now and then, and begins another subscription where one has missed something twice running.

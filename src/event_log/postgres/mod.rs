@@ -8,15 +8,14 @@ use std::time::Duration;
 
 use deadpool_postgres::{Pool, PoolError};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use super::orders::{Orders, orders};
-use super::{Append, AppendError, Clock, LogError, OpenError, StoredEvent, without_holes};
+use super::{Append, AppendError, Clock, LogError, OpenError, StoredEvent, advance, without_holes};
 use crate::domain::event::{Position, RecordedEvent, Stream, Timestamp};
-use crate::postgres::{self, Server};
+use crate::postgres::{self, Looking, Server};
 use writer::Writer;
 
 mod embedded {
@@ -53,15 +52,6 @@ pub struct PostgresEventLog {
     pub(super) orders: Orders,
     head: Arc<watch::Sender<Position>>,
     _looking: Arc<Looking>,
-}
-
-/// Ends with the last clone of its log.
-struct Looking(JoinHandle<()>);
-
-impl Drop for Looking {
-    fn drop(&mut self) {
-        self.0.abort();
-    }
 }
 
 impl PostgresEventLog {
@@ -111,7 +101,7 @@ impl PostgresEventLog {
                 Ok(())
             })
         });
-        Ok(Self { id, pool: server.pool(postgres::CONNECTIONS), orders, head, _looking: Arc::new(Looking(looking)) })
+        Ok(Self { id, pool: server.pool(postgres::CONNECTIONS), orders, head, _looking: Arc::new(looking) })
     }
 
     pub(super) fn id(&self) -> Uuid {
@@ -194,11 +184,6 @@ async fn check_format(client: &Client, server: &Server) -> Result<(), OpenError>
 fn failed(error: &tokio_postgres::Error) -> LogError {
     let reason = postgres::reason(error).into();
     if postgres::is_passing(error) { LogError::Unavailable(reason) } else { LogError::Read(reason) }
-}
-
-/// The head never goes back: what is known of it late is old.
-fn advance(head: &watch::Sender<Position>, to: Position) {
-    head.send_if_modified(|head| std::mem::replace(head, to.max(*head)) < to);
 }
 
 fn position(row: &Row, column: usize) -> Position {

@@ -15,10 +15,10 @@ use tokio::sync::watch;
 use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
-use super::{FIND, advance, position, stored_event, to_i64};
+use super::{FIND, position, stored_event, to_i64};
 use crate::domain::event::{Position, Timestamp};
 use crate::event_log::orders::{Draft, NotWritten, Outcome, Waiting};
-use crate::event_log::{Clock, LogError, StoredEvent};
+use crate::event_log::{Clock, LogError, StoredEvent, advance};
 use crate::postgres::{self, Parameters, Server};
 use crate::storage::Backoff;
 
