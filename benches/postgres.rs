@@ -166,7 +166,7 @@ async fn sends(url: &str, clients: usize) -> Sends {
     let (rate, times) = load(clients, move |n| {
         let (app, users) = (sending.clone(), Arc::clone(&users));
         async move {
-            let (from, step) = (n % USERS, n / USERS % 50);
+            let (from, step) = (n % USERS, n / USERS % 5);
             app.send_message(&users[from], &format!("user{}", (from ^ (step + 1)) % USERS), TEXT, None).await.expect("sent");
         }
     })

@@ -6,13 +6,14 @@
 //! | who may do what | [`access`] |
 //! | commands: load, decide, append, retry a conflict | [`submit`], [`standing`] |
 //! | queries | [`ask`] |
-//! | the log folded into the read store | [`projector`] |
+//! | the log folded into the read store | [`projector`], [`folder`] |
 //! | what open clients are told, and resume | [`feed`] |
 
 pub mod access;
 pub mod ask;
 pub mod cursor;
 pub mod feed;
+mod folder;
 mod latest;
 pub mod projector;
 mod rate;

@@ -5,7 +5,7 @@
 //! *observe*: they read in the log what the leader has folded, and tell their own clients. When the leader
 //! is gone another takes the lease, tells its clients what it has not yet, and folds on from the checkpoint.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,18 +14,14 @@ use thiserror::Error;
 use tokio::sync::watch;
 
 use super::feed::Hub;
+use super::folder::Folder;
 use super::{App, Fault};
 use crate::domain::conversation::ConversationEvent;
 use crate::domain::event::{Event, Position, RecordedEvent};
 use crate::domain::ids::UserId;
 use crate::event_log::{EventLog, LogError};
 use crate::metrics::{METRICS, Timer};
-use crate::projections::Projection;
-use crate::projections::conversations::{Conversations, InboxChange};
-use crate::projections::messages::Messages;
-use crate::projections::section::Section;
-use crate::projections::users::Users;
-use crate::read_store::{Checkpoint, InboxItem, ItemChange, Lease, ReadStore, Rows, StoreError, Touched};
+use crate::read_store::{Checkpoint, Lease, ReadStore, StoreError};
 use crate::storage::Backoff;
 
 /// The most events of one batch.
@@ -117,11 +113,13 @@ impl Progress {
 pub async fn catch_up(log: &EventLog, store: &ReadStore, node: uuid::Uuid) -> Result<Checkpoint, ProjectorError> {
     let lease = store.try_lead(node).await?.ok_or(StoreError::Fenced)?;
     let mut checkpoint = trusted_checkpoint(log, &lease).await?;
+    let nobody = Hub::default();
+    let mut folder = Folder::new(&lease, store, &nobody);
     loop {
         let events = log.read_all(checkpoint.position, BATCH).await?;
         let Some(last) = events.last() else { break };
         checkpoint = Checkpoint { position: last.position, event: last.id };
-        project(&lease, store, &events, checkpoint, &Hub::default()).await?;
+        folder.fold(&events, checkpoint).await?;
     }
     lease.release().await;
     Ok(checkpoint)
@@ -207,6 +205,7 @@ impl Projector {
         METRICS.projector_leads.set(1);
         self.tell_what_was_folded(checkpoint.position).await?;
         let mut follow = log.follow(checkpoint.position);
+        let mut folder = Folder::new(lease, store, hub);
         loop {
             let Ok(events) = tokio::time::timeout(HEARTBEAT, follow.next(BATCH)).await else {
                 lease.renew().await?;
@@ -216,7 +215,7 @@ impl Projector {
             let Some(last) = events.last() else { continue };
             checkpoint = Checkpoint { position: last.position, event: last.id };
             let timer = Timer::start();
-            let told = project(lease, store, &events, checkpoint, hub).await?;
+            let told = folder.fold(&events, checkpoint).await?;
             METRICS.fold_time.observe(timer.seconds());
             METRICS.fold_batch.observe(f64::from(u32::try_from(events.len()).unwrap_or(u32::MAX)));
             // First whoever waits for an answer, then who is told of it: S4, that somebody is told must not show in
@@ -279,91 +278,9 @@ async fn trusted_checkpoint(log: &EventLog, lease: &Lease) -> Result<Checkpoint,
     if is_known { Ok(checkpoint) } else { Err(ProjectorError::Diverged(checkpoint.position)) }
 }
 
-/// Folds a batch and writes it. Returns what watched users are told.
-async fn project(
-    lease: &Lease,
-    store: &ReadStore,
-    events: &[RecordedEvent],
-    checkpoint: Checkpoint,
-    hub: &Hub,
-) -> Result<Vec<(UserId, InboxItem)>, StoreError> {
-    let loaded = lease.load(touched(events)).await?;
-    let mut users = Folding::<Users>::from(loaded.users.into_iter().map(|row| (row.id.clone(), row)));
-    let mut conversations = Folding::<Conversations>::from(loaded.conversations.into_iter().map(|row| ((row.owner.clone(), row.contact.clone()), row)));
-    let mut messages = Folding::<Messages>::from([]);
-    let mut section = Folding::<Section>::from(loaded.section.map(|row| ((), row)));
-    let mut told = Vec::new();
-    for event in events {
-        users.fold(event);
-        section.fold(event);
-        messages.fold(event);
-        conversations.fold(event);
-        told.extend(conversation_items(event, &conversations, &messages, hub));
-    }
-    let rows = Rows {
-        users: users.into_changed(),
-        conversations: conversations.into_changed(),
-        messages: messages.into_changed(),
-        section: section.into_changed().pop(),
-    };
-    lease.apply(rows, checkpoint).await?;
-    told.extend(profile_and_section_items(store, events, hub).await?);
-    told.sort_by_key(|(_, item)| item.position);
-    Ok(told)
-}
-
-fn touched(events: &[RecordedEvent]) -> Touched {
-    let mut touched = Touched::default();
-    for event in events {
-        touched.users.extend(Users::touched(event));
-        touched.conversations.extend(Conversations::touched(event));
-        touched.section |= !Section::touched(event).is_empty();
-    }
-    touched.users.sort_unstable();
-    touched.users.dedup();
-    touched.conversations.sort_unstable();
-    touched.conversations.dedup();
-    touched
-}
-
-fn conversation_items(recorded: &RecordedEvent, conversations: &Folding<Conversations>, messages: &Folding<Messages>, hub: &Hub) -> Vec<(UserId, InboxItem)> {
-    let Event::Conversation(event) = &recorded.event else { return vec![] };
-    let watched = Conversations::touched(recorded).into_iter().filter(|(owner, _)| hub.is_watched(owner));
-    watched
-        .filter_map(|key| {
-            let row = conversations.row(&key)?;
-            let (owner, contact) = key;
-            let change = match InboxChange::of(&owner, &row.side, event)? {
-                InboxChange::MessageAdded => {
-                    let message = Messages::touched(recorded).first().and_then(|key| messages.row(key))?;
-                    ItemChange::MessageAdded { contact, message: Box::new(message.clone()) }
-                }
-                InboxChange::ConversationChanged => ItemChange::ConversationChanged { contact },
-                InboxChange::ConversationRemoved => ItemChange::ConversationRemoved { contact },
-                InboxChange::ContactChanged => ItemChange::ContactChanged { user: contact },
-            };
-            Some((owner, InboxItem { position: recorded.position, change }))
-        })
-        .collect()
-}
-
-async fn profile_and_section_items(store: &ReadStore, events: &[RecordedEvent], hub: &Hub) -> Result<Vec<(UserId, InboxItem)>, StoreError> {
-    let mut told = Vec::new();
-    for recorded in events {
-        let change = match &recorded.event {
-            Event::User(event) => ItemChange::ContactChanged { user: event.user().clone() },
-            Event::Section(_) => ItemChange::SectionChanged,
-            Event::Community(_) | Event::Conversation(_) => continue,
-        };
-        let item = InboxItem { position: recorded.position, change };
-        told.extend(who_is_concerned(store, recorded, hub).await?.into_iter().map(|viewer| (viewer, item.clone())));
-    }
-    Ok(told)
-}
-
 /// Whose open clients an event may concern: a message its two users, what somebody does for themselves nobody
 /// else (B6), a profile its user and those in whose lists they stand, the section everybody.
-async fn who_is_concerned(store: &ReadStore, recorded: &RecordedEvent, hub: &Hub) -> Result<Vec<UserId>, StoreError> {
+pub(super) async fn who_is_concerned(store: &ReadStore, recorded: &RecordedEvent, hub: &Hub) -> Result<Vec<UserId>, StoreError> {
     if hub.is_empty() {
         return Ok(vec![]);
     }
@@ -382,38 +299,4 @@ async fn who_is_concerned(store: &ReadStore, recorded: &RecordedEvent, hub: &Hub
         Event::Community(_) => vec![],
     };
     Ok(everybody.into_iter().filter(|viewer| hub.is_watched(viewer)).collect())
-}
-
-/// One projection's rows of a batch: loaded once, folded in memory, each changed one written once.
-struct Folding<P: Projection> {
-    rows: HashMap<P::Key, P::Row>,
-    /// Keys of changed rows, in the order of their first change.
-    changed: Vec<P::Key>,
-    is_changed: std::collections::HashSet<P::Key>,
-}
-
-impl<P: Projection> Folding<P> {
-    fn from(rows: impl IntoIterator<Item = (P::Key, P::Row)>) -> Self {
-        Self { rows: rows.into_iter().collect(), changed: Vec::new(), is_changed: std::collections::HashSet::new() }
-    }
-
-    fn fold(&mut self, event: &RecordedEvent) {
-        for key in P::touched(event) {
-            let row = self.rows.remove(&key);
-            if let Some(row) = P::evolve(&key, row, event) {
-                self.rows.insert(key.clone(), row);
-            }
-            if self.is_changed.insert(key.clone()) {
-                self.changed.push(key);
-            }
-        }
-    }
-
-    fn row(&self, key: &P::Key) -> Option<&P::Row> {
-        self.rows.get(key)
-    }
-
-    fn into_changed(mut self) -> Vec<P::Row> {
-        self.changed.iter().filter_map(|key| self.rows.remove(key)).collect()
-    }
 }

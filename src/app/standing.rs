@@ -1,6 +1,9 @@
 //! What decisions about a conversation are made from: both sides at a version of its stream. Never
 //! read from the beginning: kept in memory, and otherwise the rows of the read store and what the
 //! stream has after them.
+//!
+//! In a log that others append to, a state may be behind its stream at any moment, so what the stream has
+//! after the rows is looked for only once a state was found behind: by an append, or before a refusal.
 
 use tokio::sync::MutexGuard;
 
@@ -9,11 +12,19 @@ use crate::domain::Refusal;
 use crate::domain::conversation::Side;
 use crate::domain::event::{Event, RecordedEvent, Stream};
 use crate::domain::ids::{ConversationId, UserId};
+use crate::domain::user::User;
 
 /// Events read at once when a stream is ahead of the views.
 const TAIL: usize = 512;
 
-/// What decisions about a conversation are made from: both sides at a version of its stream.
+/// A standing, and the contact where they had to be looked up for it.
+#[derive(Clone, Debug)]
+pub(super) struct Known {
+    pub(super) standing: Standing,
+    pub(super) contact: Option<User>,
+}
+
+/// Both sides at a version of the stream.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Standing {
     pub(super) version: u64,
@@ -28,20 +39,18 @@ impl App {
         self.0.stripes[usize::from(u16::from_be_bytes([low, high])) % STRIPES].lock().await
     }
 
-    /// The state that the next decision is made from.
-    pub(super) async fn standing(&self, owner: &UserId, contact: &UserId, conversation: ConversationId) -> Result<Standing, AppError> {
+    /// The state that the next decision is made from; `was_behind` where the last one was not the stream's.
+    pub(super) async fn standing(&self, owner: &UserId, contact: &UserId, conversation: ConversationId, was_behind: bool) -> Result<Known, AppError> {
         if let Some(standing) = self.0.standings.get(&conversation) {
-            return Ok(standing);
+            return Ok(Known { standing, contact: None });
         }
         let relation = self.0.store.relation(owner, contact).await?;
-        if relation.contact.is_none() {
-            return Err(Refusal::UserNotFound.into());
-        }
+        let registered = relation.contact.ok_or(Refusal::UserNotFound)?.user;
         let mut standing = match (relation.own, relation.theirs) {
             (Some(own), Some(theirs)) => Standing { version: own.version, sides: in_order(owner, contact, own.side, theirs.side) },
             _ => Standing::default(),
         };
-        loop {
+        while was_behind || !self.0.log.is_shared() {
             let tail = self.0.log.read_stream(&Stream::Conversation(conversation), standing.version, TAIL).await?;
             standing.evolve(owner, contact, &tail);
             if tail.len() < TAIL {
@@ -51,7 +60,7 @@ impl App {
         if standing.version > 0 {
             self.0.standings.insert(conversation, standing);
         }
-        Ok(standing)
+        Ok(Known { standing, contact: Some(registered) })
     }
 
     pub(super) fn remember(&self, owner: &UserId, contact: &UserId, conversation: ConversationId, mut standing: Standing, recorded: &[RecordedEvent]) {

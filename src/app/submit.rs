@@ -6,6 +6,7 @@ use std::collections::HashSet;
 use tracing::{Instrument as _, debug_span};
 
 use super::access::{Administrator, Viewer};
+use super::standing::Known;
 use super::{App, AppError, Fault, final_append_error};
 use crate::domain::community::{self, Community};
 use crate::domain::conversation::{self, ConversationCommand, ConversationEvent, MessageSent, Side, UpTo};
@@ -102,12 +103,16 @@ impl App {
         let conversation = ConversationId::between(viewer.id(), contact);
         let command = self.new_id();
         let _turn = self.turn(conversation).await;
-        for _ in 0..ATTEMPTS {
-            let standing = self.standing(viewer.id(), contact, conversation).await?;
+        for attempt in 0..ATTEMPTS {
+            let Known { standing, contact: looked_up } = self.standing(viewer.id(), contact, conversation, attempt > 0).await?;
             self.names_nobody(message).await?;
             let side = standing.side_of(viewer.id(), contact);
             // Who stands in the list was registered and may be written to whatever the switch says.
-            let contactable = side.is_listed() || self.is_contactable(contact).await?;
+            let contactable = side.is_listed()
+                || match looked_up {
+                    Some(user) => user.contactable,
+                    None => self.is_contactable(contact).await?,
+                };
             let send = ConversationCommand::Send { id: message.id, text: message.text.clone(), contactable };
             let decision = conversation::decide(&side, viewer.id(), contact, send);
             if decision.is_err() && !self.is_latest(conversation, &standing).await? {
@@ -314,8 +319,8 @@ impl App {
         let conversation = ConversationId::between(viewer.id(), contact);
         let id = self.new_id();
         let turn = self.turn(conversation).await;
-        for _ in 0..ATTEMPTS {
-            let standing = self.standing(viewer.id(), contact, conversation).await?;
+        for attempt in 0..ATTEMPTS {
+            let Known { standing, .. } = self.standing(viewer.id(), contact, conversation, attempt > 0).await?;
             let side = standing.side_of(viewer.id(), contact);
             let decision = conversation::decide(&side, viewer.id(), contact, command.clone());
             let appends = decision.as_ref().is_ok_and(|events| !events.is_empty());

@@ -11,6 +11,7 @@ mod follow;
 mod kurrentdb;
 mod orders;
 mod postgres;
+mod recent;
 mod sqlite;
 
 use std::sync::Arc;

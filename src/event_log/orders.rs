@@ -212,11 +212,24 @@ impl Waiting {
             if self.drafts.recv_many(&mut orders, BATCH).await == 0 {
                 return None;
             }
+            self.gather(&mut orders).await;
             if let Some(batch) = self.batch(orders) {
                 return Some(batch);
             }
         }
         None
+    }
+
+    /// Lets all who were woken together with the first order, before it is written alone.
+    async fn gather(&mut self, orders: &mut Vec<Order>) {
+        let mut before = 0;
+        while before < orders.len() && orders.len() < BATCH {
+            before = orders.len();
+            tokio::task::yield_now().await;
+            while let Some(order) = (orders.len() < BATCH).then(|| self.drafts.try_recv().ok()).flatten() {
+                orders.push(order);
+            }
+        }
     }
 
     /// The same, on a thread of its own.

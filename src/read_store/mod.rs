@@ -61,6 +61,12 @@ pub struct Touched {
     pub section: bool,
 }
 
+impl Touched {
+    fn is_nothing(&self) -> bool {
+        self.users.is_empty() && self.conversations.is_empty() && !self.section
+    }
+}
+
 /// Rows of every projection.
 #[derive(Debug, Default)]
 pub struct Rows {
@@ -481,17 +487,20 @@ impl Lease {
     /// # Errors
     /// When the store fails.
     pub async fn load(&self, touched: Touched) -> Result<Rows, StoreError> {
+        if touched.is_nothing() {
+            return Ok(Rows::default());
+        }
         match &self.0 {
             Held::Sqlite(store) => store.load(touched).await,
             Held::Postgres(lease) => lease.load(touched).await,
         }
     }
 
-    /// Writes changed rows, and that the log is folded up to `checkpoint`, in one transaction.
+    /// Writes changed rows, and that the log is folded up to `checkpoint`, in one transaction. Gives the rows back.
     ///
     /// # Errors
     /// When the store fails, or another node has the lease. Nothing was written then, or it cannot be known.
-    pub async fn apply(&self, rows: Rows, checkpoint: Checkpoint) -> Result<(), StoreError> {
+    pub async fn apply(&self, rows: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
         match &self.0 {
             Held::Sqlite(store) => store.apply(rows, checkpoint).await,
             Held::Postgres(lease) => lease.apply(rows, checkpoint).await,

@@ -116,7 +116,7 @@ impl PostgresReadStore {
         }
         // What a crash of the server takes is folded again, so a commit need not wait for the disk. A holder that
         // goes silent in the middle of a transaction loses it, and with it the locks.
-        let settings = ["synchronous_commit=off", "idle_in_transaction_session_timeout=2s", "lock_timeout=5s"];
+        let settings = [postgres::PLANNED_ONCE, "synchronous_commit=off", "idle_in_transaction_session_timeout=2s", "lock_timeout=5s"];
         let (client, ended) = self.server.with_settings("entrenous projector", &settings).connect_until().await.map_err(|error| failed(&error))?;
         let led = client.query_opt(LEAD, &[&node]).await.map_err(|error| failed(&error))?;
         let Some(led) = led else { return Ok(None) };
@@ -342,7 +342,7 @@ impl PostgresLease {
 
     /// Everything goes to the server at once. It is the fence that makes the rest, and the commit, come to
     /// nothing where the lease is another's.
-    pub(super) async fn apply(&self, changed: Rows, checkpoint: Checkpoint) -> Result<(), StoreError> {
+    pub(super) async fn apply(&self, changed: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
         let (client, statements) = (&self.client, &self.statements);
         let begin = async {
             let opened = client.batch_execute("begin");
@@ -369,7 +369,7 @@ impl PostgresLease {
         .await;
         fenced.and(users).and(conversations).and(messages).and(ended).map_err(|error| failed(&error))?;
         self.checkpoint.send_replace(checkpoint);
-        Ok(())
+        Ok(changed)
     }
 
     async fn write_users(&self, users: &[UserRow]) -> Result<(), tokio_postgres::Error> {

@@ -111,17 +111,17 @@ impl SqliteReadStore {
     }
 
     /// Writes changed rows, and that the log is folded up to `checkpoint`, in one transaction.
-    pub(super) async fn apply(&self, rows: Rows, checkpoint: Checkpoint) -> Result<(), StoreError> {
-        self.write(move |writer| {
+    pub(super) async fn apply(&self, rows: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
+        let write = move |writer: &mut Writer| {
             write_all(&mut writer.connection, &rows, checkpoint).map_err(failed)?;
             if let Err(error) = writer.wal.tend(&writer.connection) {
                 tracing::warn!(%error, "the views could not be folded into their file");
             }
-            Ok(())
-        })
-        .await?;
+            Ok(rows)
+        };
+        let written = self.write(write).await?;
         self.checkpoint.send_replace(checkpoint);
-        Ok(())
+        Ok(written)
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use super::orders::{Orders, orders};
+use super::recent::Recent;
 use super::{Append, AppendError, Clock, LogError, OpenError, StoredEvent, advance, without_holes};
 use crate::domain::event::{Position, RecordedEvent, Stream, Timestamp};
 use crate::postgres::{self, Looking, Server};
@@ -51,6 +52,7 @@ pub struct PostgresEventLog {
     pool: Pool,
     pub(super) orders: Orders,
     head: Arc<watch::Sender<Position>>,
+    recent: Arc<Recent>,
     _looking: Arc<Looking>,
 }
 
@@ -75,7 +77,7 @@ impl PostgresEventLog {
         client.execute(CREATE, &[&Uuid::new_v4()]).await.map_err(unreachable)?;
         let (orders, waiting) = orders();
         let log = Self::reading(&server, &client, orders).await?;
-        tokio::spawn(Writer::new(&server, Uuid::new_v4(), clock, Arc::clone(&log.head)).run(waiting));
+        tokio::spawn(Writer::new(&server, Uuid::new_v4(), clock, Arc::clone(&log.head), Arc::clone(&log.recent)).run(waiting));
         Ok(log)
     }
 
@@ -101,7 +103,7 @@ impl PostgresEventLog {
                 Ok(())
             })
         });
-        Ok(Self { id, pool: server.pool(postgres::CONNECTIONS), orders, head, _looking: Arc::new(looking) })
+        Ok(Self { id, pool: server.pool(postgres::CONNECTIONS), orders, head, recent: Arc::default(), _looking: Arc::new(looking) })
     }
 
     pub(super) fn id(&self) -> Uuid {
@@ -128,6 +130,9 @@ impl PostgresEventLog {
     }
 
     pub(super) async fn read_all_stored(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
+        if let Some(recent) = self.recent.after(after, limit) {
+            return Ok(recent);
+        }
         let found = self.read(READ_ALL, &[&to_i64(after.0), &to_i64(limit as u64)]).await?;
         without_holes(after, found.iter().map(stored_event).collect())
     }
@@ -164,7 +169,7 @@ impl PostgresEventLog {
 }
 
 fn server(url: &str) -> Result<Server, OpenError> {
-    Ok(Server::new(url)?.with_settings("entrenous log", &["search_path=entrenous_log", "statement_timeout=60s"]))
+    Ok(Server::new(url)?.with_settings("entrenous log", &[postgres::PLANNED_ONCE, "search_path=entrenous_log", "statement_timeout=60s"]))
 }
 
 fn place(server: &Server) -> String {

@@ -10,7 +10,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use futures_util::future::{join5, try_join5};
+use futures_util::future::{join4, try_join5};
 use tokio::sync::watch;
 use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
@@ -18,6 +18,7 @@ use uuid::Uuid;
 use super::{FIND, position, stored_event, to_i64};
 use crate::domain::event::{Position, Timestamp};
 use crate::event_log::orders::{Draft, NotWritten, Outcome, Waiting};
+use crate::event_log::recent::Recent;
 use crate::event_log::{Clock, LogError, StoredEvent, advance};
 use crate::postgres::{self, Parameters, Server};
 use crate::storage::Backoff;
@@ -33,10 +34,9 @@ const BEGIN_SESSION: &str = "
     insert into writers (epoch, node, pid, since) select next.epoch, $1, own.pid, own.since from next, own returning epoch";
 const LOCK: &str = "select from log for update";
 const STATE: &str = "select head, at, streams, exists (select from writers where epoch = $1) from log";
-const STREAMS: &str = "select name, number, version from streams where name = any($1)";
-const INSERT_STREAMS: &str = "insert into streams (number, name, version) select * from unnest($1::bigint[], $2::text[], $3::bigint[])";
-const UPDATE_STREAMS: &str = "
-    update streams s set version = n.version from unnest($1::bigint[], $2::bigint[]) as n (number, version) where s.number = n.number";
+const STREAMS: &str = "
+    select s.name, s.number, (select max(e.version) from events e where e.stream = s.number) from streams s where s.name = any($1)";
+const INSERT_STREAMS: &str = "insert into streams (number, name) select * from unnest($1::bigint[], $2::text[])";
 const INSERT_EVENTS: &str = "
     insert into events (position, stream, version, id, type, at, actor, correlation, causation, data)
     select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::uuid[], $5::text[], $6::bigint[], $7::text[], $8::uuid[], $9::uuid[], $10::text[])";
@@ -49,6 +49,7 @@ pub(super) struct Writer {
     node: Uuid,
     clock: Clock,
     head: Arc<watch::Sender<Position>>,
+    recent: Arc<Recent>,
     session: Option<Session>,
 }
 
@@ -64,7 +65,6 @@ struct Statements {
     find: Statement,
     streams: Statement,
     insert_streams: Statement,
-    update_streams: Statement,
     insert_events: Statement,
     advance: Statement,
     notify: Statement,
@@ -86,10 +86,10 @@ impl From<tokio_postgres::Error> for Failure {
 }
 
 impl Writer {
-    pub(super) fn new(server: &Server, node: Uuid, clock: Clock, head: Arc<watch::Sender<Position>>) -> Self {
+    pub(super) fn new(server: &Server, node: Uuid, clock: Clock, head: Arc<watch::Sender<Position>>, recent: Arc<Recent>) -> Self {
         // An append is on the disk before it is answered. A session that goes silent in a transaction loses it, and the lock.
         let settings = ["synchronous_commit=on", "idle_in_transaction_session_timeout=2s", "lock_timeout=5s", "statement_timeout=20s"];
-        Self { server: server.with_settings("entrenous writer", &settings), node, clock, head, session: None }
+        Self { server: server.with_settings("entrenous writer", &settings), node, clock, head, recent, session: None }
     }
 
     /// Ends when nobody can order any more, or when the server refuses for good.
@@ -114,6 +114,8 @@ impl Writer {
                 Err(failure) => failure,
             };
             self.session = None;
+            // The server may come back without what it had not yet copied elsewhere.
+            self.recent.clear();
             match failure {
                 Failure::Interrupted(reason) => tracing::warn!(reason, place = %self.server.place, "an append was interrupted and is looked after"),
                 Failure::Final(reason) => return Err(reason),
@@ -131,6 +133,7 @@ impl Writer {
         let now = (self.clock)();
         let outcomes = looked.admit(drafts, now);
         session.finish(&looked).await?;
+        self.recent.extend(looked.written);
         advance(&self.head, looked.position);
         self.session = Some(session);
         Ok(outcomes)
@@ -147,7 +150,6 @@ impl Session {
             find: client.prepare(FIND).await?,
             streams: client.prepare(STREAMS).await?,
             insert_streams: client.prepare(INSERT_STREAMS).await?,
-            update_streams: client.prepare(UPDATE_STREAMS).await?,
             insert_events: client.prepare(INSERT_EVENTS).await?,
             advance: client.prepare(ADVANCE).await?,
             notify: client.prepare(NOTIFY).await?,
@@ -174,8 +176,7 @@ impl Session {
             return Err(Failure::Interrupted("another session took over from this one".to_owned()));
         }
         let known = known.iter().map(stored_event).map(|event| (event.id, event)).collect();
-        let stream =
-            |row: &tokio_postgres::Row| (row.get(0), StreamState { number: row.get(1), version: row.get::<_, i64>(2).cast_unsigned(), change: Change::None });
+        let stream = |row: &tokio_postgres::Row| (row.get(0), StreamState { number: row.get(1), version: row.get::<_, i64>(2).cast_unsigned(), is_new: false });
         let streams = streams.iter().map(stream).collect();
         Ok(Looked { position: position(&state, 0), at: Timestamp(state.get(1)), last_stream: state.get(2), known, streams, written: vec![] })
     }
@@ -188,37 +189,28 @@ impl Session {
             return Ok(client.batch_execute("rollback").await?);
         }
         let stream_of = |event: &&StoredEvent| looked.streams[&event.stream].number;
-        let new: Vec<_> = looked.streams.iter().filter(|(_, stream)| stream.change == Change::New).collect();
-        let (new_numbers, new_versions) = (numbers(&new, |stream| stream.number), numbers(&new, |stream| to_i64(stream.version)));
-        let new_names: Vec<&str> = new.iter().map(|(name, _)| name.as_str()).collect();
-        let grown: Vec<_> = looked.streams.iter().filter(|(_, stream)| stream.change == Change::Grown).collect();
-        let (grown_numbers, grown_versions) = (numbers(&grown, |stream| stream.number), numbers(&grown, |stream| to_i64(stream.version)));
+        let (new_names, new_numbers): (Vec<&str>, Vec<i64>) =
+            looked.streams.iter().filter(|(_, stream)| stream.is_new).map(|(name, stream)| (name.as_str(), stream.number)).unzip();
         let events: Vec<&StoredEvent> = looked.written.iter().collect();
         let (positions, streams) = (column(&events, |event| to_i64(event.position.0)), events.iter().map(stream_of).collect::<Vec<_>>());
         let (versions, ids, kinds) = (column(&events, |event| to_i64(event.version)), column(&events, |event| event.id), column(&events, |event| &*event.kind));
         let (times, actors) = (column(&events, |event| event.at.0), column(&events, |event| event.actor.as_deref()));
         let (correlations, causations) = (column(&events, |event| event.correlation), column(&events, |event| event.causation));
         let data = column(&events, |event| &*event.data);
-        let insert_streams: Parameters<'_, 3> = [&new_numbers, &new_names, &new_versions];
-        let update_streams: Parameters<'_, 2> = [&grown_numbers, &grown_versions];
+        let insert_streams: Parameters<'_, 2> = [&new_numbers, &new_names];
         let insert_events: Parameters<'_, 10> = [&positions, &streams, &versions, &ids, &kinds, &times, &actors, &correlations, &causations, &data];
         let head = to_i64(looked.position.0);
         let ahead: Parameters<'_, 3> = [&head, &looked.at.0, &looked.last_stream];
-        let inserted = async { if new.is_empty() { Ok(0) } else { client.execute(&statements.insert_streams, &insert_streams).await } };
-        let updated = async { if grown.is_empty() { Ok(0) } else { client.execute(&statements.update_streams, &update_streams).await } };
+        let inserted = async { if new_names.is_empty() { Ok(0) } else { client.execute(&statements.insert_streams, &insert_streams).await } };
         let ended = async {
             let (notified, committed) = futures_util::future::join(client.execute(&statements.notify, &[]), client.batch_execute("commit")).await;
             notified.and(committed)
         };
-        let (inserted, updated, written, advanced, ended) =
-            join5(inserted, updated, client.execute(&statements.insert_events, &insert_events), client.execute(&statements.advance, &ahead), ended).await;
-        inserted.and(updated).and(written).and(advanced).and(ended.map(|()| 0))?;
+        let (inserted, written, advanced, ended) =
+            join4(inserted, client.execute(&statements.insert_events, &insert_events), client.execute(&statements.advance, &ahead), ended).await;
+        inserted.and(written).and(advanced).and(ended.map(|()| 0))?;
         Ok(())
     }
-}
-
-fn numbers(streams: &[(&String, &StreamState)], number: impl Fn(&StreamState) -> i64) -> Vec<i64> {
-    streams.iter().map(|(_, stream)| number(stream)).collect()
 }
 
 fn column<'a, T>(events: &[&'a StoredEvent], value: impl Fn(&'a StoredEvent) -> T) -> Vec<T> {
@@ -238,14 +230,7 @@ struct Looked {
 struct StreamState {
     number: i64,
     version: u64,
-    change: Change,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Change {
-    None,
-    Grown,
-    New,
+    is_new: bool,
 }
 
 impl Looked {
@@ -268,12 +253,9 @@ impl Looked {
         draft.place(&mut self.position, &mut self.at, now);
         let stream = self.streams.entry(name.clone()).or_insert_with(|| {
             self.last_stream += 1;
-            StreamState { number: self.last_stream, version: 0, change: Change::New }
+            StreamState { number: self.last_stream, version: 0, is_new: true }
         });
         stream.version += draft.events.len() as u64;
-        if stream.change == Change::None {
-            stream.change = Change::Grown;
-        }
         self.known.extend(draft.events.iter().map(|event| (event.id, event.clone())));
         self.written.extend(draft.events.iter().cloned());
         Ok(draft.events)
