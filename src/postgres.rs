@@ -127,12 +127,14 @@ impl Server {
         Ok((client, Ended(ended)))
     }
 
-    /// Connects, and raises `woken` at each notification and when the connection ends.
-    async fn connect_listening(&self, woken: Arc<Notify>) -> Result<Client, tokio_postgres::Error> {
+    /// Connects, and raises `woken` at each notification of what is not known, and when the connection ends.
+    async fn connect_listening(&self, woken: Arc<Notify>, is_known: IsKnown) -> Result<Client, tokio_postgres::Error> {
         let (client, mut connection) = self.config.connect(self.tls.clone()).await?;
         tokio::spawn(async move {
             while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-                if matches!(message, AsyncMessage::Notification(_)) {
+                if let AsyncMessage::Notification(notification) = message
+                    && !notification.payload().parse().is_ok_and(|position| is_known(position))
+                {
                     woken.notify_one();
                 }
             }
@@ -164,11 +166,15 @@ impl Drop for Looking {
     }
 }
 
+/// Whether a position that was notified is known here already, for this node wrote it.
+pub(crate) type IsKnown = Arc<dyn Fn(u64) -> bool + Send + Sync>;
+
 /// Looks at once, at every notification on a channel, after every reconnection, and now and then in case one
-/// was lost. What a notification says is never read: it only wakes.
+/// was lost. What a notification says is never believed: it only wakes, or not where it says what is known.
 pub(crate) fn look_when_notified(
     server: Server,
     channel: &'static str,
+    is_known: IsKnown,
     now_and_then: Duration,
     mut look: impl FnMut(Arc<Client>) -> BoxFuture<'static, Result<(), tokio_postgres::Error>> + Send + 'static,
 ) -> Looking {
@@ -177,7 +183,7 @@ pub(crate) fn look_when_notified(
         loop {
             let woken = Arc::new(Notify::new());
             let listening: Result<(), tokio_postgres::Error> = async {
-                let client = Arc::new(server.connect_listening(Arc::clone(&woken)).await?);
+                let client = Arc::new(server.connect_listening(Arc::clone(&woken), Arc::clone(&is_known)).await?);
                 client.batch_execute(&format!("listen {channel}")).await?;
                 loop {
                     look(Arc::clone(&client)).await?;

@@ -57,7 +57,7 @@ const IS_LED_ELSEWHERE: &str = "
     select 1::bigint from projector where node is not null and node <> $1 and seen >= clock_timestamp() - interval '3 seconds'";
 const FENCE: &str = "select fence($1)";
 const RELEASE: &str = "update projector set node = null where epoch = $1";
-const NOTIFY: &str = "select pg_notify('entrenous_views', '')";
+const NOTIFY: &str = "select pg_notify('entrenous_views', $1)";
 
 /// The read store in PostgreSQL. Cheap to clone.
 #[derive(Clone)]
@@ -73,8 +73,9 @@ impl PostgresReadStore {
         let server = Server::new(url)?.with_settings("entrenous views", &["search_path=entrenous_views", "statement_timeout=30s"]);
         prepare_tables(&server, log).await?;
         let checkpoint = Arc::new(watch::channel(Checkpoint::default()).0);
-        let known = Arc::clone(&checkpoint);
-        let looking = postgres::look_when_notified(server.clone(), CHANNEL, NOW_AND_THEN, move |client| {
+        let (known, noted) = (Arc::clone(&checkpoint), Arc::clone(&checkpoint));
+        let is_known = Arc::new(move |position| Position(position) == noted.borrow().position);
+        let looking = postgres::look_when_notified(server.clone(), CHANNEL, is_known, NOW_AND_THEN, move |client| {
             let known = Arc::clone(&known);
             Box::pin(async move {
                 let row = client.query_one(queries::CHECKPOINT, &[]).await?;
@@ -351,11 +352,12 @@ impl PostgresLease {
             let (opened, fence) = join(opened, fence).await;
             opened.and(fence.map(|_| ()))
         };
-        let position = integer(checkpoint.position.0);
+        let (position, said) = (integer(checkpoint.position.0), checkpoint.position.0.to_string());
+        let news: Parameters<'_, 1> = [&said];
         let advance: Parameters<'_, 2> = [&position, &checkpoint.event];
         let end = async {
             let advanced = client.execute(&statements.advance, &advance);
-            let notified = client.execute(&statements.notify, &[]);
+            let notified = client.execute(&statements.notify, &news);
             let (advanced, notified, committed) = join3(advanced, notified, client.batch_execute("commit")).await;
             advanced.and(notified).and(committed)
         };

@@ -95,8 +95,9 @@ impl PostgresEventLog {
         let unreachable = |error: tokio_postgres::Error| server.unreachable(&error);
         let id = client.query_one(ID, &[]).await.map_err(unreachable)?.get(0);
         let head = Arc::new(watch::channel(position(&client.query_one(HEAD, &[]).await.map_err(unreachable)?, 0)).0);
-        let known = Arc::clone(&head);
-        let looking = postgres::look_when_notified(server.clone(), CHANNEL, NOW_AND_THEN, move |client| {
+        let (known, noted) = (Arc::clone(&head), Arc::clone(&head));
+        let is_known = Arc::new(move |position| Position(position) <= *noted.borrow());
+        let looking = postgres::look_when_notified(server.clone(), CHANNEL, is_known, NOW_AND_THEN, move |client| {
             let known = Arc::clone(&known);
             Box::pin(async move {
                 advance(&known, position(&client.query_one(HEAD, &[]).await?, 0));

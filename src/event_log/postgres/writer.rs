@@ -41,7 +41,7 @@ const INSERT_EVENTS: &str = "
     insert into events (position, stream, version, id, type, at, actor, correlation, causation, data)
     select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::uuid[], $5::text[], $6::bigint[], $7::text[], $8::uuid[], $9::uuid[], $10::text[])";
 const ADVANCE: &str = "update log set head = $1, at = $2, streams = $3";
-const NOTIFY: &str = "select pg_notify('entrenous_log', '')";
+const NOTIFY: &str = "select pg_notify('entrenous_log', $1)";
 
 /// Appends for one node.
 pub(super) struct Writer {
@@ -199,11 +199,12 @@ impl Session {
         let data = column(&events, |event| &*event.data);
         let insert_streams: Parameters<'_, 2> = [&new_numbers, &new_names];
         let insert_events: Parameters<'_, 10> = [&positions, &streams, &versions, &ids, &kinds, &times, &actors, &correlations, &causations, &data];
-        let head = to_i64(looked.position.0);
+        let (head, said) = (to_i64(looked.position.0), looked.position.0.to_string());
+        let news: Parameters<'_, 1> = [&said];
         let ahead: Parameters<'_, 3> = [&head, &looked.at.0, &looked.last_stream];
         let inserted = async { if new_names.is_empty() { Ok(0) } else { client.execute(&statements.insert_streams, &insert_streams).await } };
         let ended = async {
-            let (notified, committed) = futures_util::future::join(client.execute(&statements.notify, &[]), client.batch_execute("commit")).await;
+            let (notified, committed) = futures_util::future::join(client.execute(&statements.notify, &news), client.batch_execute("commit")).await;
             notified.and(committed)
         };
         let (inserted, written, advanced, ended) =

@@ -23,7 +23,7 @@ use regex::Regex;
 use tokio::runtime::Runtime;
 use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;
-use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 #[allow(clippy::all, clippy::pedantic, dead_code, reason = "generated")]
@@ -179,8 +179,8 @@ impl Peer {
             let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
             let streams = StreamsServer::new(Service(Arc::clone(&state)));
             let features = ServerFeaturesServer::new(Service(state));
-            let _ended =
-                tonic::transport::Server::builder().add_service(streams).add_service(features).serve_with_incoming(TcpListenerStream::new(listener)).await;
+            let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+            let _ended = tonic::transport::Server::builder().add_service(streams).add_service(features).serve_with_incoming(incoming).await;
         });
         self.running = Some(runtime);
     }
