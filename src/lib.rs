@@ -12,6 +12,7 @@ mod metrics;
 pub mod event_log;
 pub mod read_store;
 pub mod app;
+pub mod audit;
 pub mod graphql;
 pub mod http;
 pub mod cli;

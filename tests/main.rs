@@ -2,6 +2,7 @@
 
 mod api;
 mod architecture;
+mod auditors;
 mod bad_input;
 mod clients;
 mod command_line;

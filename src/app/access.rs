@@ -1,5 +1,5 @@
 //! Who may do what: a permission is a handle, not an `if`. Whoever holds a [`Viewer`] is signed in and
-//! registered; an [`Administrator`] can only be had from one with the role.
+//! registered; an [`Administrator`] or an [`Auditor`] can only be had from one with the role.
 
 use std::sync::PoisonError;
 
@@ -41,6 +41,10 @@ pub struct Viewer {
 #[derive(Clone, Debug)]
 pub struct Administrator(Viewer);
 
+/// A viewer with the role `auditor`.
+#[derive(Clone, Debug)]
+pub struct Auditor(());
+
 #[derive(Clone, Copy, Debug, Error)]
 #[error("this needs the role {0}")]
 pub struct Forbidden(pub &'static str);
@@ -55,6 +59,12 @@ impl Viewer {
     /// Without the role `admin`.
     pub fn administrator(&self) -> Result<Administrator, Forbidden> {
         if self.roles.admin { Ok(Administrator(self.clone())) } else { Err(Forbidden("admin")) }
+    }
+
+    /// # Errors
+    /// Without the role `auditor`.
+    pub fn auditor(&self) -> Result<Auditor, Forbidden> {
+        if self.roles.auditor { Ok(Auditor(())) } else { Err(Forbidden("auditor")) }
     }
 
     /// The request that the viewer makes.

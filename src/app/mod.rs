@@ -5,13 +5,14 @@
 //! | --- | --- |
 //! | who may do what | [`access`] |
 //! | commands: load, decide, append, retry a conflict | [`submit`], [`standing`] |
-//! | queries | [`ask`] |
+//! | queries | [`ask`], and of the log itself [`events`] |
 //! | the log folded into the read store | [`projector`], [`folder`] |
 //! | what open clients are told, and resume | [`feed`] |
 
 pub mod access;
 pub mod ask;
 pub mod cursor;
+pub mod events;
 pub mod feed;
 mod folder;
 mod latest;

@@ -7,8 +7,11 @@ use std::path::PathBuf;
 use anyhow::Context as _;
 use axum::http::HeaderValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp as Instant};
 
+use crate::domain::event::{Position, Stream, Timestamp};
+use crate::domain::ids::UserId;
+use crate::event_log::selection::Selection;
 use crate::storage::StoreUrl;
 use crate::{graphql, http};
 
@@ -21,7 +24,6 @@ pub(super) struct Arguments {
 }
 
 #[derive(Debug, Subcommand)]
-#[expect(clippy::large_enum_variant, reason = "there is one, and it is read once")]
 pub(super) enum Command {
     /// Serve the chat.
     Serve(Box<Serve>),
@@ -29,8 +31,10 @@ pub(super) enum Command {
     Token(Token),
     /// Print the GraphQL schema.
     Schema,
-    /// Print the event log as JSON Lines.
+    /// Print the event log, or a part of it: for eyes, or as JSON Lines, which can be imported again.
     Events(Events),
+    /// Make an event log of an export. What is there already is compared, so it can be repeated.
+    Import(Import),
     /// Copy an event log to another back end; what is there already is compared, so it can be repeated.
     Copy(Copy),
 }
@@ -259,9 +263,74 @@ impl Role {
 pub(super) struct Events {
     #[command(flatten)]
     pub data: Data,
+    #[command(flatten)]
+    pub selection: EventSelection,
     /// Go on as the log grows.
     #[arg(long, env = "ENTRENOUS_FOLLOW")]
     pub follow: bool,
+    /// How events are written.
+    #[arg(long, env = "ENTRENOUS_EVENTS_FORMAT", default_value = "jsonl", value_name = "FORMAT")]
+    pub format: EventFormat,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(super) enum EventFormat {
+    /// JSON Lines: everything, to import again.
+    Jsonl,
+    /// For eyes.
+    Table,
+}
+
+/// Which events; all without any of these.
+#[derive(Args, Debug)]
+pub(super) struct EventSelection {
+    /// Those of a stream, such as `community`, `section`, `user-alice` or `conversation-…`.
+    #[arg(long, env = "ENTRENOUS_EVENTS_STREAM", value_name = "STREAM")]
+    pub stream: Option<Stream>,
+    /// Those of a type, such as `MessageSent`; can be given twice.
+    #[arg(long = "type", env = "ENTRENOUS_EVENTS_TYPE", value_name = "TYPE")]
+    pub types: Vec<String>,
+    /// Those that concern a user.
+    #[arg(long, env = "ENTRENOUS_EVENTS_USER", value_name = "USER", value_parser = user)]
+    pub user: Option<UserId>,
+    /// Those from a position on.
+    #[arg(long, env = "ENTRENOUS_EVENTS_FROM", value_name = "POSITION")]
+    pub from: Option<u64>,
+    /// Those up to a position.
+    #[arg(long, env = "ENTRENOUS_EVENTS_TO", value_name = "POSITION")]
+    pub to: Option<u64>,
+    /// Those since an instant, such as 2026-01-31T12:00:00Z.
+    #[arg(long, env = "ENTRENOUS_EVENTS_SINCE", value_name = "INSTANT")]
+    pub since: Option<Instant>,
+    /// Those before an instant.
+    #[arg(long, env = "ENTRENOUS_EVENTS_UNTIL", value_name = "INSTANT")]
+    pub until: Option<Instant>,
+}
+
+impl EventSelection {
+    pub fn selection(&self) -> Selection {
+        let timestamp = |instant: Instant| Timestamp(instant.as_microsecond());
+        Selection {
+            stream: self.stream.clone(),
+            types: self.types.clone(),
+            user: self.user.clone(),
+            positions: (self.from.map(Position), self.to.map(Position)),
+            times: (self.since.map(timestamp), self.until.map(timestamp)),
+        }
+    }
+}
+
+fn user(given: &str) -> Result<UserId, String> {
+    UserId::parse(given).map_err(|_| "a user id has 1 to 128 characters of A-Z a-z 0-9 . _ : @ | -".to_owned())
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Import {
+    /// A file that `entrenous events` wrote, of a whole log.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    #[command(flatten)]
+    pub data: Data,
 }
 
 #[derive(Args, Debug)]

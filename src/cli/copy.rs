@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::arguments::Copy;
-use super::{now, print};
+use super::{now, print, progress};
 use crate::event_log::EventLog;
 use crate::event_log::copy::copy;
 
@@ -18,8 +17,7 @@ pub(super) fn run(arguments: &Copy) -> anyhow::Result<()> {
 async fn copy_log(arguments: &Copy) -> anyhow::Result<()> {
     let from = EventLog::open_read_only(&arguments.from).await.context("--from")?;
     let to = EventLog::open(&arguments.to, Arc::new(now)).await.context("--to")?;
-    let bar = ProgressBar::new(from.latest().await?.0);
-    bar.set_style(ProgressStyle::with_template("{bar:40} {percent}% {msg}, {eta} left").expect("a template"));
+    let bar = progress::bar(from.latest().await?.0);
     let outcome = copy(&from, &to, |copied| {
         bar.set_position(copied.position.0);
         bar.set_message(format!("{} events, {} new", copied.events, copied.written));

@@ -1,33 +1,17 @@
-//! `entrenous events`: the log as JSON Lines, beside a service that may be writing it.
+//! `entrenous events`: the log, or a part of it, beside a service that may be writing it.
 
-use std::io::{self, BufWriter, Write as _};
+use std::io::{self, BufWriter, IsTerminal as _, Write};
 
-use serde::Serialize;
-use serde_json::value::RawValue;
-use uuid::Uuid;
-
-use super::arguments::Events;
+use super::arguments::{EventFormat, Events};
+use super::progress;
+use crate::audit::lines;
 use crate::domain::event::Position;
 use crate::event_log::{EventLog, StoredEvent};
 
-/// Events read at once.
+/// Events written at once.
 const BATCH: usize = 1_000;
-
-/// One line of the export.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-struct Line<'a> {
-    position: u64,
-    stream: &'a str,
-    version: u64,
-    id: Uuid,
-    r#type: &'a str,
-    at: String,
-    actor: Option<&'a str>,
-    correlation_id: Uuid,
-    causation_id: Uuid,
-    data: &'a RawValue,
-}
+/// Events looked at between two looks at the progress.
+const PATIENCE: usize = 20_000;
 
 pub(super) fn run(events: &Events) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -36,20 +20,33 @@ pub(super) fn run(events: &Events) -> anyhow::Result<()> {
 
 async fn print_log(events: &Events) -> anyhow::Result<()> {
     let log = EventLog::open_read_only(&events.data.log_url()).await?;
+    let selection = events.selection.selection();
     let mut out = BufWriter::new(io::stdout().lock());
-    let mut after = Position(0);
+    if events.format == EventFormat::Table {
+        writeln!(out, "{HEADER}")?;
+    }
+    let head = log.latest().await?;
+    // What is printed on a terminal shows its progress by itself.
+    let bar = if io::stdout().is_terminal() { progress::hidden() } else { progress::bar(head.0) };
+    let mut walk = log.walk(selection.clone(), Position(0)).await?;
     loop {
-        let batch = log.read_all_stored(after, BATCH).await?;
-        let Some(last) = batch.last() else { break };
-        after = last.position;
-        write_lines(&mut out, &batch)?;
+        let batch = walk.next(BATCH, PATIENCE).await?;
+        write(&mut out, events.format, &batch)?;
+        bar.set_position(walk.looked().unwrap_or_default().0);
+        if walk.is_over() {
+            break;
+        }
     }
     out.flush()?;
+    bar.finish_and_clear();
     if events.follow {
-        let mut follow = log.follow(after);
+        let mut follow = log.follow(walk.looked().unwrap_or(head));
         loop {
             tokio::select! {
-                batch = follow.next_stored(BATCH) => write_lines(&mut out, &batch?)?,
+                batch = follow.next_stored(BATCH) => {
+                    let wanted: Vec<_> = batch?.into_iter().filter(|event| selection.takes(event)).collect();
+                    write(&mut out, events.format, &wanted)?;
+                }
                 _ = tokio::signal::ctrl_c() => break,
             }
             out.flush()?;
@@ -58,22 +55,20 @@ async fn print_log(events: &Events) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn write_lines(out: &mut impl io::Write, events: &[StoredEvent]) -> anyhow::Result<()> {
-    for event in events {
-        let line = Line {
-            position: event.position.0,
-            stream: &event.stream,
-            version: event.version,
-            id: event.id,
-            r#type: &event.kind,
-            at: event.at.to_string(),
-            actor: event.actor.as_deref(),
-            correlation_id: event.correlation,
-            causation_id: event.causation,
-            data: serde_json::from_str(&event.data)?,
-        };
-        serde_json::to_writer(&mut *out, &line).map_err(io::Error::from)?;
-        out.write_all(b"\n")?;
+const HEADER: &str = "  POSITION  AT                           TYPE                  ACTOR             STREAM AND VERSION, DATA";
+
+fn write(out: &mut impl Write, format: EventFormat, events: &[StoredEvent]) -> io::Result<()> {
+    match format {
+        EventFormat::Jsonl => lines::write(out, events),
+        EventFormat::Table => events.iter().try_for_each(|event| {
+            let actor = event.actor.as_deref().unwrap_or("-");
+            writeln!(out, "{:>10}  {}  {:<20}  {:<16}  {} {}", event.position, event.at, event.kind, actor, event.stream, event.version)?;
+            writeln!(out, "{:>10}  {}", "", printable(&event.data))
+        }),
     }
-    Ok(())
+}
+
+/// What a terminal would obey is shown instead.
+fn printable(text: &str) -> String {
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect::<Vec<_>>() } else { vec![c] }).collect()
 }

@@ -4,7 +4,9 @@
 mod arguments;
 mod copy;
 mod events;
+mod import;
 mod keys;
+mod progress;
 mod serve;
 mod telemetry;
 mod token;
@@ -27,6 +29,7 @@ pub fn main() -> ExitCode {
         Command::Schema => print(&crate::graphql::sdl()),
         Command::Copy(arguments) => copy::run(&arguments),
         Command::Events(events) => events::run(&events),
+        Command::Import(arguments) => import::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

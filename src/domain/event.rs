@@ -20,6 +20,22 @@ pub enum Event {
     Section(SectionConfigured),
 }
 
+impl Event {
+    /// Whom it concerns; who acted is the first.
+    #[must_use]
+    pub fn users(&self) -> Vec<&UserId> {
+        match self {
+            Self::Community(event) => vec![&event.user],
+            Self::User(event) => vec![event.user()],
+            Self::Conversation(event) => {
+                let (actor, contact) = event.actor_and_contact();
+                vec![actor, contact]
+            }
+            Self::Section(_) => vec![],
+        }
+    }
+}
+
 impl From<UserRegistered> for Event {
     fn from(event: UserRegistered) -> Self {
         Self::Community(event)

@@ -35,21 +35,52 @@ pub enum CopyError {
     Differs { id: Uuid, stream: String, version: u64 },
     #[error("event {id} (version {version} of {stream}) could not be written: {reason}")]
     NotWritten { id: Uuid, stream: String, version: u64, reason: String },
+    /// Where the events come from.
+    #[error("the events cannot be read: {0}")]
+    Source(String),
     #[error(transparent)]
     Log(#[from] LogError),
+}
+
+/// Where events to copy come from, in their order.
+pub trait Source {
+    /// The next events, at most `limit`; none at the end.
+    fn next(&mut self, limit: usize) -> impl Future<Output = Result<Vec<StoredEvent>, CopyError>> + Send;
+}
+
+/// What a log has, from its beginning.
+struct Whole<'a> {
+    log: &'a EventLog,
+    after: Position,
+}
+
+impl Source for Whole<'_> {
+    async fn next(&mut self, limit: usize) -> Result<Vec<StoredEvent>, CopyError> {
+        let events = self.log.read_all_stored(self.after, limit).await?;
+        self.after = events.last().map_or(self.after, |event| event.position);
+        Ok(events)
+    }
 }
 
 /// Copies everything that `from` has now. `told` hears of every window.
 ///
 /// # Errors
 /// [`CopyError`]
-pub async fn copy(from: &EventLog, to: &EventLog, mut told: impl FnMut(Copied)) -> Result<Copied, CopyError> {
+pub async fn copy(from: &EventLog, to: &EventLog, told: impl FnMut(Copied)) -> Result<Copied, CopyError> {
     if from.id() == to.id() {
         return Err(CopyError::Itself);
     }
+    import(Whole { log: from, after: Position(0) }, to, told).await
+}
+
+/// Copies everything that a source has. `told` hears of every window.
+///
+/// # Errors
+/// [`CopyError`]
+pub async fn import(mut from: impl Source, to: &EventLog, mut told: impl FnMut(Copied)) -> Result<Copied, CopyError> {
     let (mut copied, mut reached) = (Copied::default(), Position(0));
     loop {
-        let window = from.read_all_stored(copied.position, WINDOW).await?;
+        let window = from.next(WINDOW).await?;
         let Some(last) = window.last() else { break };
         let position = last.position;
         let there = to.read_all_stored(reached, window.len()).await?;

@@ -12,6 +12,7 @@ mod kurrentdb;
 mod orders;
 mod postgres;
 mod recent;
+pub mod selection;
 mod sqlite;
 
 use std::sync::Arc;
@@ -245,7 +246,30 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read.
     pub async fn read_stream(&self, stream: &Stream, after: u64, limit: usize) -> Result<Vec<RecordedEvent>, LogError> {
-        decoded(adapter!(self, log => log.read_stream_stored(stream, after, limit).await)?)
+        decoded(self.read_stream_stored(stream, after, limit).await?)
+    }
+
+    /// The same, as they are stored.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn read_stream_stored(&self, stream: &Stream, after: u64, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
+        adapter!(self, log => log.read_stream_stored(stream, after, limit).await)
+    }
+
+    /// The last events before a position, or before the end, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or has a hole.
+    pub async fn read_before_stored(&self, before: Option<Position>, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
+        if let Self::Kurrent(log) = self {
+            return log.read_before_stored(before, limit).await;
+        }
+        let end = self.latest().await?.0 + 1;
+        let before = before.map_or(end, |before| before.0.min(end));
+        let after = before.saturating_sub(1).saturating_sub(limit as u64);
+        let count = usize::try_from(before.saturating_sub(1) - after).unwrap_or(limit);
+        if count == 0 { Ok(vec![]) } else { self.read_all_stored(Position(after), count).await }
     }
 
     /// The event with this id.

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use uuid::Uuid;
 
-use crate::domain::event::Timestamp;
+use crate::domain::event::{Position, Timestamp};
 use crate::domain::ids::{ConversationId, UserId};
 use crate::read_store::{DirectoryKey, ListKey};
 
@@ -60,6 +60,18 @@ impl Cursor for DirectoryKey {
         let end = bytes.iter().rposition(|byte| *byte == 0)?;
         let id = UserId::parse(std::str::from_utf8(&bytes[end + 1..]).ok()?).ok()?;
         Some(Self { sort_key: bytes[..end].to_vec(), id })
+    }
+}
+
+impl Cursor for Position {
+    const KIND: u8 = b'e';
+
+    fn write(&self, bytes: &mut Vec<u8>) {
+        bytes.extend(self.0.to_be_bytes());
+    }
+
+    fn read(bytes: &[u8]) -> Option<Self> {
+        Some(Self(u64::from_be_bytes(bytes.try_into().ok()?)))
     }
 }
 

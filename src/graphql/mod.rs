@@ -3,13 +3,14 @@
 //!
 //! | what | file |
 //! | --- | --- |
-//! | the contract | [`query`], [`mutation`], [`subscription`], [`types`], [`connection`], [`cursors`] |
+//! | the contract | [`query`], [`mutation`], [`subscription`], [`types`], [`connection`], [`cursors`]; for auditors [`audit`] |
 //! | from a request to its response | [`executor`] |
 //! | documents, parsed, validated and kept | [`contract`], [`documents`] |
 //! | one request's operation, what it costs and may cost | [`plan`], [`values`], [`limits`] |
 //! | its answer | [`response`], [`shape`], [`errors`], [`messages`] |
 //! | what its resolvers share | [`session`], [`loader`] |
 
+mod audit;
 mod connection;
 mod contract;
 mod cursors;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_graphql::{Context, Enum, ID, Object, Result};
 use uuid::Uuid;
 
+use super::audit::{EventFilter, LoggedEventConnection};
 use super::connection::{ConversationConnection, PageArguments, UserConnection};
 use super::errors::TopLevel;
 use super::session::Session;
@@ -82,6 +83,23 @@ impl Query {
     async fn chat_section(&self, context: &Context<'_>) -> Result<ChatSection> {
         let session = Session::of(context);
         chat_section(session).await
+    }
+
+    /// For the role `auditor`: the event log, or a part of it.
+    async fn events(
+        &self,
+        context: &Context<'_>,
+        filter: Option<EventFilter>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<LoggedEventConnection> {
+        let session = Session::of(context);
+        let auditor = session.viewer.auditor().top_level(session)?;
+        let slice = PageArguments { first, after, last, before }.slice()?;
+        let selection = filter.unwrap_or_default().selection()?;
+        Ok(session.app.events(&auditor, selection, slice).await.top_level(session)?.into())
     }
 
     /// A user, a conversation, a message or the chat section by its id; null for an id that means nothing to the viewer.

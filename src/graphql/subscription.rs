@@ -1,14 +1,19 @@
 //! What open clients are told.
 
+#![expect(clippy::unused_async, reason = "every resolver is asynchronous, says its macro")]
+
 use std::sync::Arc;
 
 use async_graphql::{Context, Error, ID, Result, SimpleObject, Subscription, Union};
 use futures_util::{Stream, StreamExt as _};
 
-use super::errors::TopLevel;
+use super::audit::{EventFilter, LoggedEvent};
+use super::cursors::Cursor as _;
+use super::errors::{TopLevel, bad_input};
 use super::session::Session;
 use super::types::{ChatSection, Conversation, Message, User, conversation_node_id, load_view};
 use crate::app::feed::Told;
+use crate::domain::event::Position;
 use crate::domain::ids::ConversationId;
 use crate::read_store::ItemChange;
 
@@ -95,11 +100,32 @@ impl Subscription {
             }
         });
         // What could not be told must not be passed over: after an error the client resumes from its last cursor.
-        events.scan(false, |failed, event| {
-            let over = std::mem::replace(failed, event.is_err());
-            std::future::ready((!over).then_some(event))
-        })
+        until_it_fails(events)
     }
+
+    /// For the role `auditor`: the events of the log, or those wanted, as they are appended. With the cursor of an
+    /// event, all since come first.
+    async fn event_log(
+        &self,
+        context: &Context<'_>,
+        filter: Option<EventFilter>,
+        after: Option<String>,
+    ) -> Result<impl Stream<Item = Result<LoggedEvent>> + use<>> {
+        let session = Arc::clone(Session::of(context));
+        let auditor = session.viewer.auditor().top_level(&session)?;
+        let selection = filter.unwrap_or_default().selection()?;
+        let after = after.map(|cursor| Position::decode(&cursor).ok_or_else(|| bad_input("`after` is not a cursor of this log"))).transpose()?;
+        let events = session.app.event_log(&auditor, selection, after);
+        Ok(until_it_fails(events.map(move |event| event.top_level(&session).map(LoggedEvent))))
+    }
+}
+
+/// Ends after an error.
+fn until_it_fails<T>(items: impl Stream<Item = Result<T>>) -> impl Stream<Item = Result<T>> {
+    items.scan(false, |failed, item| {
+        let over = std::mem::replace(failed, item.is_err());
+        std::future::ready((!over).then_some(item))
+    })
 }
 
 /// What is told, as it is now. None where it is so no more: another event that says so follows.

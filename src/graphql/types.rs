@@ -23,7 +23,7 @@ pub(super) fn int(count: u64) -> i32 {
     i32::try_from(count).unwrap_or(i32::MAX)
 }
 
-pub(super) struct DateTime(Timestamp);
+pub(super) struct DateTime(pub Timestamp);
 
 /// An instant in UTC, as RFC 3339 with microseconds: `2026-01-31T12:34:56.123456Z`.
 #[Scalar(specified_by_url = "https://scalars.graphql.org/andimarek/date-time")]

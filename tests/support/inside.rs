@@ -62,6 +62,14 @@ impl Place {
         self.kept_in(self.log, "events.db")
     }
 
+    /// The same as a command's argument.
+    pub fn log_url(&self) -> String {
+        match self.log() {
+            StoreUrl::Sqlite(path) => format!("sqlite:{}", path.display()),
+            StoreUrl::Postgres(url) | StoreUrl::Kurrent(url) => url,
+        }
+    }
+
     /// A node's views: a file of its own, or what all share.
     pub fn views(&self, node: usize) -> StoreUrl {
         self.kept_in(self.views, &format!("views{node}.db"))
@@ -166,10 +174,15 @@ impl Inside {
             ... on ContactChanged { contact { id name contactable canMessage blocked } }
             ... on ChatSectionChanged { chatSection { listTemplate { number } } }
         } }";
-        let operation = self.prepare(query, json!({}));
+        self.follow(viewer, query, json!({})).map(|mut data| data["inbox"].take())
+    }
+
+    /// What a subscription says.
+    pub fn follow(&self, viewer: &Viewer, query: &str, variables: Value) -> impl Stream<Item = Value> + use<> {
+        let operation = self.prepare(query, variables);
         self.executor.stream(operation, self.session(viewer)).map(|response| {
             assert!(response.errors().is_empty(), "{:?}", response.errors());
-            serde_json::to_value(response).expect("JSON")["data"]["inbox"].take()
+            serde_json::to_value(response).expect("JSON")["data"].take()
         })
     }
 

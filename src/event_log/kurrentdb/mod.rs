@@ -193,6 +193,22 @@ impl KurrentEventLog {
         events.into_iter().map(|event| self.stored(event)).collect()
     }
 
+    /// Events of one commit stay together.
+    pub(super) async fn read_before_stored(&self, before: Option<Position>, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
+        let position = before.map_or(StreamPosition::End, |Position(commit)| StreamPosition::Position(LogPosition { commit, prepare: commit }));
+        let asked = limit.saturating_add(MARGIN);
+        let options = ReadAllOptions::default().position(position).backwards().filter(own_streams()).max_count(asked).requires_leader(true);
+        let options = &options;
+        let found = self.0.connection.read(move |client| Box::pin(async move { collect(client.read_all(options).await).await })).await?;
+        let reached_start = found.len() < asked;
+        let mut events: Vec<Read> = found.into_iter().filter(|event| before.is_none_or(|before| event.position.commit < before.0)).collect();
+        events.sort_by_key(|event| (event.position.commit, event.position.prepare));
+        let is_first = |at: &usize| (*at == 0 && reached_start) || (*at > 0 && events[*at].position.commit != events[*at - 1].position.commit);
+        let start = (0..=events.len().saturating_sub(limit)).rev().find(|at| *at < events.len() && is_first(at)).unwrap_or(0);
+        events.drain(..start);
+        events.into_iter().map(|event| self.stored(event)).collect()
+    }
+
     pub(super) async fn read_stream_stored(&self, stream: &Stream, after: u64, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
         self.read_stream(&stream.to_string(), after, limit).await
     }

@@ -1,0 +1,161 @@
+//! The log as JSON Lines: one event a line, with everything needed to write it again, byte for byte.
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Write};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::domain::event::{Position, Timestamp};
+use crate::event_log::StoredEvent;
+use crate::event_log::copy::{CopyError, Source};
+
+/// One line.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct Line<'a> {
+    position: u64,
+    #[serde(borrow)]
+    stream: Cow<'a, str>,
+    version: u64,
+    id: Uuid,
+    #[serde(borrow)]
+    r#type: Cow<'a, str>,
+    #[serde(borrow)]
+    at: Cow<'a, str>,
+    #[serde(borrow)]
+    actor: Option<Cow<'a, str>>,
+    correlation_id: Uuid,
+    causation_id: Uuid,
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    data: Option<&'a RawValue>,
+    /// Instead of data that is no JSON, or would not stay as it is.
+    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    malformed_data: Option<Cow<'a, str>>,
+}
+
+/// Writes events, a line each.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn write(out: &mut impl Write, events: &[StoredEvent]) -> io::Result<()> {
+    for event in events {
+        let data = serde_json::from_str::<&RawValue>(&event.data).ok();
+        let data = data.filter(|data| data.get().len() == event.data.len() && !event.data.contains('\n'));
+        let line = Line {
+            position: event.position.0,
+            stream: (&*event.stream).into(),
+            version: event.version,
+            id: event.id,
+            r#type: (&*event.kind).into(),
+            at: event.at.to_string().into(),
+            actor: event.actor.as_deref().map(Cow::Borrowed),
+            correlation_id: event.correlation,
+            causation_id: event.causation,
+            data,
+            malformed_data: data.is_none().then(|| (&*event.data).into()),
+        };
+        serde_json::to_writer(&mut *out, &line)?;
+        out.write_all(b"\n")?;
+    }
+    Ok(())
+}
+
+/// Why a line is no event.
+#[derive(Debug, Error)]
+enum BadLine {
+    #[error("it is not an event: {0}")]
+    Shape(#[from] serde_json::Error),
+    #[error("`at` is not an instant")]
+    Instant,
+    #[error("it has no data")]
+    Data,
+}
+
+fn parse(line: &str) -> Result<StoredEvent, BadLine> {
+    let line: Line<'_> = serde_json::from_str(line)?;
+    let at: jiff::Timestamp = line.at.parse().map_err(|_| BadLine::Instant)?;
+    Ok(StoredEvent {
+        position: Position(line.position),
+        stream: line.stream.into_owned(),
+        version: line.version,
+        id: line.id,
+        kind: line.r#type.into_owned(),
+        at: Timestamp(at.as_microsecond()),
+        actor: line.actor.map(Cow::into_owned),
+        correlation: line.correlation_id,
+        causation: line.causation_id,
+        data: line.data.map(|data| data.get().to_owned()).or(line.malformed_data.map(Cow::into_owned)).ok_or(BadLine::Data)?,
+    })
+}
+
+/// Why a file is no whole log.
+#[derive(Debug, Error)]
+pub enum ExportError {
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    #[error("line {line}: {reason}")]
+    Line { line: u64, reason: String },
+}
+
+/// A file of lines, read as a log.
+pub struct Export {
+    lines: io::Lines<BufReader<File>>,
+    read: u64,
+}
+
+impl Export {
+    /// Looks at the whole file first. Returns how many events it has.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is not a whole log: a stream without its first events, an id twice, another order.
+    pub fn check(path: &Path) -> Result<u64, ExportError> {
+        let mut export = Self::open(path)?;
+        let (mut versions, mut ids, mut position) = (HashMap::<String, u64>::new(), HashSet::new(), Position(0));
+        while let Some(event) = export.next_event()? {
+            let wrong = |reason: String| Err(ExportError::Line { line: export.read, reason });
+            if event.position < position {
+                return wrong(format!("position {} comes after {position}", event.position));
+            }
+            position = event.position;
+            if !ids.insert(event.id) {
+                return wrong(format!("the id {} is there twice", event.id));
+            }
+            let version = versions.entry(event.stream.clone()).or_default();
+            if event.version != *version + 1 {
+                return wrong(format!("version {} of {} comes after version {version}: a part of a log cannot be imported", event.version, event.stream));
+            }
+            *version = event.version;
+        }
+        Ok(export.read)
+    }
+
+    /// # Errors
+    /// When the file cannot be opened.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        Ok(Self { lines: BufReader::new(File::open(path)?).lines(), read: 0 })
+    }
+
+    fn next_event(&mut self) -> Result<Option<StoredEvent>, ExportError> {
+        let Some(line) = self.lines.next().transpose()? else { return Ok(None) };
+        self.read += 1;
+        parse(&line).map(Some).map_err(|error| ExportError::Line { line: self.read, reason: error.to_string() })
+    }
+}
+
+impl Source for Export {
+    async fn next(&mut self, limit: usize) -> Result<Vec<StoredEvent>, CopyError> {
+        let mut events = Vec::new();
+        while events.len() < limit
+            && let Some(event) = self.next_event().map_err(|error| CopyError::Source(error.to_string()))?
+        {
+            events.push(event);
+        }
+        Ok(events)
+    }
+}

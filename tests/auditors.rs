@@ -1,0 +1,299 @@
+//! What an auditor sees of the log (A2): any part of it, from either end, live, and as lines that become a log again.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use entrenous::audit::lines;
+use entrenous::domain::event::{Position, Timestamp};
+use entrenous::domain::ids::UserId;
+use entrenous::event_log::selection::Selection;
+use entrenous::event_log::{EventLog, StoredEvent};
+use futures_util::StreamExt as _;
+use serde_json::{Value, json};
+
+use crate::support::inside::{Back, Inside, Place};
+use crate::support::process::run;
+use crate::support::{Server, nodes};
+
+/// Five users, a conversation of each with each, blocks and readings between.
+async fn community(inside: &Inside) {
+    let users = ["ann", "bob", "cid", "dan", "eve"];
+    let mut people = Vec::new();
+    for user in users {
+        people.push(inside.sign_in(user).await);
+    }
+    for round in 0..3 {
+        for (n, from) in people.iter().enumerate() {
+            for to in users.iter().skip(n + 1) {
+                inside.mutate(from, "sendMessage", json!({ "to": to, "text": format!("{round} de {}", users[n]) }), "message { id }").await;
+            }
+            inside.mutate(from, "toggleContactable", json!({ "contactable": round % 2 == 1 }), "user { id }").await;
+        }
+        inside.mutate(&people[4], "markAsRead", json!({ "with": "ann" }), "conversation { id }").await;
+        inside.mutate(&people[3], "blockUser", json!({ "userId": "ann" }), "user { id }").await;
+    }
+    inside.mutate(&people[0], "configureChatSection", json!({ "title": "Messages" }), "chatSection { title }").await;
+}
+
+async fn all(log: &EventLog) -> Vec<StoredEvent> {
+    log.read_all_stored(Position(0), 1_000_000).await.expect("read")
+}
+
+/// Selections of every kind, alone and together.
+fn selections(events: &[StoredEvent]) -> Vec<Selection> {
+    let at = |n: usize| &events[n * events.len() / 10];
+    let user = |id: &str| Some(UserId::parse(id).expect("an id"));
+    let stream = |n: usize| Some(at(n).stream.parse().expect("a stream"));
+    let types = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    vec![
+        Selection::default(),
+        Selection { stream: stream(5), ..Selection::default() },
+        Selection { stream: stream(0), ..Selection::default() },
+        Selection { stream: "user-nobody".parse().ok(), ..Selection::default() },
+        Selection { types: types(&["MessagesRead", "UserBlocked"]), ..Selection::default() },
+        Selection { user: user("eve"), ..Selection::default() },
+        Selection { user: user("bob"), types: types(&["MessageSent"]), ..Selection::default() },
+        Selection { positions: (Some(at(3).position), Some(at(6).position)), ..Selection::default() },
+        Selection { positions: (Some(Position(at(3).position.0 + 1)), None), ..Selection::default() },
+        Selection { stream: stream(5), positions: (Some(at(2).position), Some(at(8).position)), ..Selection::default() },
+        Selection { times: (Some(at(2).at), Some(at(5).at)), ..Selection::default() },
+        Selection { times: (Some(Timestamp(i64::MAX)), None), ..Selection::default() },
+        Selection { user: user("ann"), times: (None, Some(at(7).at)), positions: (Some(at(1).position), None), ..Selection::default() },
+    ]
+}
+
+async fn every_part_is_read_from_both_ends(back: Back) {
+    let inside = Inside::start_node(Arc::new(Place::new(back, Back::Sqlite).await), 0, entrenous::graphql::Options::default()).await;
+    community(&inside).await;
+    let log = inside.app.log();
+    let events = all(log).await;
+    // A call to KurrentDB takes its client forty milliseconds.
+    let pages: &[(usize, usize)] = if back == Back::Kurrent { &[(9, 40)] } else { &[(1, 7), (3, 7), (1_000, 1_000)] };
+    for selection in selections(&events) {
+        let wanted: Vec<_> = events.iter().filter(|event| selection.takes(event)).cloned().collect();
+        for &(page, patience) in pages {
+            let (mut found, mut after) = (Vec::new(), Position(0));
+            loop {
+                let mut walk = log.walk(selection.clone(), after).await.expect("read");
+                let events = walk.next(page, patience).await.expect("read");
+                found.extend(events);
+                after = walk.looked().unwrap_or(after);
+                if walk.is_over() {
+                    break;
+                }
+            }
+            assert_eq!(found, wanted, "{selection:?} by {page}");
+            let (mut found, mut before) = (Vec::new(), None);
+            loop {
+                let mut walk = log.walk_back(selection.clone(), before).await.expect("read");
+                found.extend(walk.next(page, patience).await.expect("read"));
+                before = walk.looked().or(before);
+                if walk.is_over() {
+                    break;
+                }
+            }
+            found.reverse();
+            assert_eq!(found, wanted, "{selection:?} backwards by {page}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a2_every_part_is_read_from_both_ends_of_a_file() {
+    every_part_is_read_from_both_ends(Back::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a2_every_part_is_read_from_both_ends_of_postgresql() {
+    every_part_is_read_from_both_ends(Back::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a2_every_part_is_read_from_both_ends_of_kurrentdb() {
+    every_part_is_read_from_both_ends(Back::Kurrent).await;
+}
+
+const EVENTS: &str = "query($filter: EventFilter, $first: Int, $after: String, $last: Int, $before: String) {
+    events(filter: $filter, first: $first, after: $after, last: $last, before: $before) {
+        edges { cursor node { id position stream version type at actor correlationId causationId data cursor } }
+        pageInfo { hasNextPage hasPreviousPage startCursor endCursor }
+    } }";
+
+#[tokio::test]
+async fn a2_an_auditor_pages_through_the_log() {
+    let inside = Inside::start().await;
+    community(&inside).await;
+    let auditor = inside.sign_in("eve").await;
+    let known = all(inside.app.log()).await;
+    let id = |event: &StoredEvent| event.id.to_string();
+    for (filter, wanted) in [
+        (json!({}), known.iter().map(id).collect::<Vec<_>>()),
+        (json!({ "user": "eve", "types": ["MessageSent", "MessagesRead"] }), {
+            let selection =
+                Selection { user: UserId::parse("eve").ok(), types: vec!["MessageSent".to_owned(), "MessagesRead".to_owned()], ..Selection::default() };
+            known.iter().filter(|event| selection.takes(event)).map(id).collect()
+        }),
+    ] {
+        assert!(wanted.len() > 5);
+        for (count, place, cursor, more) in [("first", "after", "endCursor", "hasNextPage"), ("last", "before", "startCursor", "hasPreviousPage")] {
+            let (mut found, mut at) = (Vec::new(), Value::Null);
+            loop {
+                let page = inside.ask(&auditor, EVENTS, json!({ "filter": filter, count: 4, place: at })).await["events"].take();
+                let ids: Vec<_> = nodes(&page).iter().map(|node| node["id"].as_str().expect("an id").to_owned()).collect();
+                if count == "first" {
+                    found.extend(ids)
+                } else {
+                    found.splice(0..0, ids).for_each(drop)
+                }
+                at = page["pageInfo"][cursor].clone();
+                if page["pageInfo"][more] == false {
+                    break;
+                }
+            }
+            assert_eq!(found, wanted, "{count} of {filter}");
+        }
+    }
+    let first = inside.ask(&auditor, EVENTS, json!({ "first": 1 })).await["events"]["edges"][0]["node"].take();
+    let event = &known[0];
+    assert_eq!((&first["position"], &first["version"], &first["type"]), (&json!("1"), &json!("1"), &json!(event.kind)));
+    assert_eq!((&first["data"], &first["at"], &first["actor"]), (&json!(event.data), &json!(event.at.to_string()), &json!(event.actor)));
+    for wrong in [json!({ "stream": "rooms-1" }), json!({ "fromPosition": "one" }), json!({ "user": "no body" })] {
+        let query = format!("{{ events(filter: {}) {{ edges {{ cursor }} }} }}", wrong.to_string().replace("{\"", "{").replace("\":", ":"));
+        let refused = inside.respond(&auditor, &query).await;
+        assert_eq!(refused["errors"][0]["extensions"]["code"], "BAD_USER_INPUT", "{wrong}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn a2_an_auditor_follows_the_log() {
+    let inside = Inside::start().await;
+    let [ann, bob] = [inside.sign_in("ann").await, inside.sign_in("bob").await];
+    inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "avant" }), "message { id }").await;
+    let first = inside.ask(&ann, EVENTS, json!({ "first": 1 })).await["events"]["edges"][0]["cursor"].take();
+    let follow = "subscription($after: String) { eventLog(after: $after, filter: { types: [\"MessageSent\"] }) { type data cursor } }";
+    let mut since = Box::pin(inside.follow(&ann, follow, json!({ "after": first })));
+    let mut live = Box::pin(inside.follow(&ann, follow, json!({})));
+    assert!(since.next().await.expect("told")["eventLog"]["data"].as_str().is_some_and(|data| data.contains("avant")));
+    assert!(futures_util::poll!(live.next()).is_pending(), "it begins now");
+    inside.mutate(&bob, "markAsRead", json!({ "with": "ann" }), "conversation { id }").await;
+    inside.mutate(&bob, "sendMessage", json!({ "to": "ann", "text": "apres" }), "message { id }").await;
+    for events in [&mut since, &mut live] {
+        assert!(events.next().await.expect("told")["eventLog"]["data"].as_str().is_some_and(|data| data.contains("apres")));
+    }
+}
+
+#[tokio::test]
+async fn b6_only_an_auditor_sees_the_log() {
+    let server = Server::start();
+    let [alice] = server.people(["alice"]).await;
+    for query in ["{ events { edges { cursor } } }", "{ events(first: 1, filter: { user: \"alice\" }) { edges { cursor } } }"] {
+        let answer = alice.request(query, json!({})).await.body;
+        assert_eq!((&answer["errors"][0]["extensions"]["code"], &answer["data"]), (&json!("FORBIDDEN"), &Value::Null), "{answer}");
+    }
+}
+
+fn export(url: &str, more: &[&str]) -> String {
+    let (ok, out, error) = run(&[&["events", "--log", url], more].concat());
+    assert!(ok && error.is_empty(), "{error}");
+    out
+}
+
+fn import(file: &Path, url: &str) -> (bool, String, String) {
+    run(&["import", file.to_str().expect("UTF-8"), "--log", url])
+}
+
+async fn an_export_becomes_the_same_log(from: Back, to: Back) {
+    let place = Arc::new(Place::new(from, Back::Sqlite).await);
+    let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+    community(&inside).await;
+    let other = Place::new(to, Back::Sqlite).await;
+    let (source, target) = (place.log_url(), other.log_url());
+    let lines = export(&source, &[]);
+    let file = place.folder().join("export.jsonl");
+    fs::write(&file, &lines).expect("written");
+    let count = lines.lines().count();
+    let (ok, out, error) = import(&file, &target);
+    assert!(ok && out.contains(&format!("{count} events are in the log")) && out.contains(&format!("{count} of them")), "{out}{error}");
+    assert!(error.is_empty(), "no progress where there is no terminal: {error}");
+    assert_eq!(export(&target, &[]), lines, "byte by byte");
+    let (ok, out, _) = import(&file, &target);
+    assert!(ok && out.contains("; 0 of them"), "{out}");
+    let table = export(&target, &["--format", "table", "--user", "eve", "--type", "MessagesRead"]);
+    assert_eq!(table.lines().count(), 1 + 2 * 3, "{table}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_of_a_file_becomes_the_same_log_in_postgresql() {
+    an_export_becomes_the_same_log(Back::Sqlite, Back::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_of_postgresql_becomes_the_same_log_in_a_file() {
+    an_export_becomes_the_same_log(Back::Postgres, Back::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_no_whole_log_is_not_imported() {
+    let inside = Inside::start().await;
+    community(&inside).await;
+    let mut bytes = Vec::new();
+    lines::write(&mut bytes, &all(inside.app.log()).await).expect("written");
+    let whole = String::from_utf8(bytes).expect("UTF-8");
+    let lines: Vec<&str> = whole.lines().collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, target) = (folder.path().join("part.jsonl"), format!("sqlite:{}", folder.path().join("new.db").display()));
+    let last = lines.len() - 1;
+    for (what, text, said) in [
+        ("a part", lines[7..].join("\n"), "a part of a log cannot be imported"),
+        ("a hole", [&lines[..3], &lines[4..]].concat().join("\n"), "a part of a log cannot be imported"),
+        ("twice", [&lines[..], &lines[last..]].concat().join("\n"), "is there twice"),
+        ("another order", [&lines[1..2], &lines[..1], &lines[2..]].concat().join("\n"), "line 1"),
+        ("no JSON", format!("{}\nwhat?", lines[0]), "line 2: it is not an event"),
+        ("cut short", whole[..whole.len() - 30].to_owned(), &format!("line {}: it is not an event", lines.len())),
+        ("nothing", String::new(), "has no events"),
+    ] {
+        fs::write(&file, text).expect("written");
+        let (ok, _, error) = import(&file, &target);
+        assert!(!ok && error.contains(said), "{what}: {error}");
+        assert!(!folder.path().join("new.db").exists(), "{what}: nothing is made");
+    }
+    fs::write(&file, &whole).expect("written");
+    let (ok, out, error) = import(&file, &target);
+    assert!(ok, "{out}{error}");
+    let other = whole.replace("2 de ann", "9 de ann");
+    fs::write(&file, other).expect("written");
+    let (ok, _, error) = import(&file, &target);
+    assert!(!ok && error.contains("differs"), "{error}");
+}
+
+#[test]
+fn data_that_is_no_json_is_exported_as_it_is() {
+    let event = StoredEvent {
+        position: Position(1),
+        stream: "user-ann".to_owned(),
+        version: 1,
+        id: uuid::Uuid::from_u128(7),
+        kind: "ProfileUpdated".to_owned(),
+        at: Timestamp(1_700_000_000_000_001),
+        actor: None,
+        correlation: uuid::Uuid::from_u128(8),
+        causation: uuid::Uuid::from_u128(9),
+        data: String::new(),
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    for data in ["{\"user\":", "{\n}", " {} ", "{\"a\": 1.0}", ""] {
+        let events = [StoredEvent { data: data.to_owned(), ..event.clone() }];
+        let mut bytes = Vec::new();
+        lines::write(&mut bytes, &events).expect("written");
+        assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1, "{data:?}");
+        let file = folder.path().join("one.jsonl");
+        fs::write(&file, &bytes).expect("written");
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        let read = runtime.block_on(async {
+            use entrenous::event_log::copy::Source as _;
+            lines::Export::open(&file).expect("a file").next(10).await.expect("read")
+        });
+        assert_eq!(read, events);
+    }
+}
