@@ -142,9 +142,9 @@ async fn a2_an_auditor_pages_through_the_log() {
                 let page = inside.ask(&auditor, EVENTS, json!({ "filter": filter, count: 4, place: at })).await["events"].take();
                 let ids: Vec<_> = nodes(&page).iter().map(|node| node["id"].as_str().expect("an id").to_owned()).collect();
                 if count == "first" {
-                    found.extend(ids)
+                    found.extend(ids);
                 } else {
-                    found.splice(0..0, ids).for_each(drop)
+                    found.splice(0..0, ids).for_each(drop);
                 }
                 at = page["pageInfo"][cursor].clone();
                 if page["pageInfo"][more] == false {
@@ -286,7 +286,7 @@ fn data_that_is_no_json_is_exported_as_it_is() {
         let events = [StoredEvent { data: data.to_owned(), ..event.clone() }];
         let mut bytes = Vec::new();
         lines::write(&mut bytes, &events).expect("written");
-        assert_eq!(bytes.iter().filter(|byte| **byte == b'\n').count(), 1, "{data:?}");
+        assert_eq!(String::from_utf8_lossy(&bytes).lines().count(), 1, "{data:?}");
         let file = folder.path().join("one.jsonl");
         fs::write(&file, &bytes).expect("written");
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
@@ -295,5 +295,58 @@ fn data_that_is_no_json_is_exported_as_it_is() {
             lines::Export::open(&file).expect("a file").next(10).await.expect("read")
         });
         assert_eq!(read, events);
+    }
+}
+
+#[tokio::test]
+async fn a2_a_replay_names_the_event_behind_each_fact() {
+    let server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    let seen = alice.sent(&bob, "un").await;
+    bob.block(&alice).await;
+    let withheld = alice.sent(&bob, "deux").await;
+    bob.unblock(&alice).await;
+    bob.read(&alice).await;
+    bob.delete(&alice).await;
+    let events = server.event_lines();
+    let at = |kind: &str, n: usize| events.iter().filter(|event| event["type"] == kind).nth(n).expect("an event").clone();
+    let replay = |more: &[&str]| {
+        let (ok, out, error) = run(&[&["replay", "--data", server.data().to_str().expect("UTF-8"), "--user", "bob", "--why"], more].concat());
+        assert!(ok, "{error}");
+        serde_json::from_str::<Value>(&out).expect("JSON")
+    };
+    let before = |event: &Value| (event["position"].as_u64().expect("a position") - 1).to_string();
+
+    let blocked = replay(&["--at", &before(&at("UserUnblocked", 0))]);
+    let row = &blocked["conversations"][0];
+    assert_eq!((&row["blocked"], &row["unreadCount"], &row["lastMessage"]["id"]), (&json!(true), &json!(1), &json!(seen)));
+    let block = at("UserBlocked", 0);
+    assert_eq!(
+        (&row["why"]["blocked"]["id"], &row["why"]["blocked"]["actor"], &row["why"]["blocked"]["position"]),
+        (&block["id"], &json!("bob"), &block["position"])
+    );
+    assert_eq!(row["why"]["name"]["id"], at("UserRegistered", 0)["id"]);
+    assert_eq!(row["why"]["lastMessage"]["id"], json!(seen));
+
+    let unblock = at("UserUnblocked", 0);
+    let unblocked = replay(&["--at", unblock["at"].as_str().expect("an instant"), "--with", "alice"]);
+    let messages = &unblocked["conversation"]["messages"];
+    assert_eq!((&messages[0]["id"], &messages[0]["why"]["id"]), (&json!(seen), &json!(seen)));
+    assert_eq!((&messages[1]["id"], &messages[1]["why"]["id"]), (&json!(withheld), &unblock["id"]), "it surfaced by the unblock");
+    assert_eq!(unblocked["conversation"]["unreadCount"], 2);
+
+    let now = replay(&[]);
+    assert_eq!(now["conversations"], json!([]));
+    let deleted = replay(&["--with", "alice"]);
+    assert_eq!((&deleted["conversation"], &deleted["why"]["listed"]["id"]), (&Value::Null, &at("ConversationDeleted", 0)["id"]));
+    assert_eq!(deleted["why"]["unreadCount"]["id"], at("MessagesRead", 0)["id"]);
+
+    for (more, said) in [
+        (&["--at", "1"][..], "bob was not registered then"),
+        (&["--with", "carol"], "carol was not registered then"),
+        (&["--at", "hier"], "neither a position nor an instant"),
+    ] {
+        let (ok, out, error) = run(&[&["replay", "--data", server.data().to_str().expect("UTF-8"), "--user", "bob"], more].concat());
+        assert!(!ok && out.is_empty() && error.contains(said), "{error}");
     }
 }

@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use entrenous::app::access::Viewer;
 use entrenous::app::projector;
+use entrenous::audit::replay::{Moment, Replay, SeenMessage, replay};
 use entrenous::domain::event::Position;
+use entrenous::domain::ids::UserId;
 use entrenous::graphql::Options;
 use entrenous::read_store::ReadStore;
 use entrenous::storage::StoreUrl;
@@ -173,6 +175,57 @@ fn the_service_answers_as_the_model(log: Back, views: Back, nodes: usize, cases:
             Ok(())
         })
     });
+}
+
+/// A2: what somebody saw at any moment, from the log alone.
+#[test]
+fn a2_a_replay_is_what_the_model_had_at_every_position() {
+    run_cases(CASES, &prop::collection::vec(command(), 1..40), |runtime, commands| {
+        runtime.block_on(async {
+            let world = World::new().await;
+            let mut model = Model::new(&names());
+            let log = world.nodes[0].app.log().clone();
+            let mut moments = Vec::new();
+            for (who, command) in commands {
+                drop(world.run(who, &command, &model).await);
+                drop(model.run(who, &command));
+                let last = log.at(world.head().await).await.expect("read").expect("an event");
+                moments.push((last.position, last.at, (0..PEOPLE).map(|user| model.seen_by(user)).collect::<Vec<_>>()));
+            }
+            for (position, at, seen) in moments {
+                for (user, seen) in seen.iter().enumerate() {
+                    let id = UserId::parse(&names()[user]).expect("an id");
+                    let until = if user % 2 == 0 { Moment::Position(position) } else { Moment::Instant(at) };
+                    let past = replay(&log, id, Some(until), user == 0, |_| {}).await.expect("read");
+                    prop_assert_eq!(replayed(&past, user), without_actions(seen), "user {} at {}", user, position);
+                }
+            }
+            Ok(())
+        })
+    });
+}
+
+/// What a replay says, in the model's words.
+fn replayed(past: &Replay, user: usize) -> Value {
+    let message = |message: &SeenMessage| json!({ "id": message.id.to_string(), "text": message.text, "mine": message.sender == names()[user], "sender": { "id": message.sender } });
+    let rows = past.list().into_iter().map(|row| {
+        let seen = past.conversation(&UserId::parse(&row.contact.id).expect("an id")).expect("it is listed");
+        assert_eq!(seen.row, row);
+        json!({
+            "contact": { "id": row.contact.id }, "blocked": row.blocked, "unreadCount": row.unread_count,
+            "lastMessage": row.last_message.as_ref().map(message), "messages": seen.messages.iter().map(message).collect::<Vec<_>>(),
+        })
+    });
+    let me = past.profile(&UserId::parse(&names()[user]).expect("an id")).expect("registered");
+    json!({ "me": { "name": me.name, "contactable": me.contactable }, "rows": rows.collect::<Vec<_>>() })
+}
+
+fn without_actions(seen: &Value) -> Value {
+    let mut rows = seen["rows"].clone();
+    for row in rows.as_array_mut().expect("rows") {
+        row.as_object_mut().expect("a row").remove("actions");
+    }
+    json!({ "me": seen["me"], "rows": rows })
 }
 
 #[test]

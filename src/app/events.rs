@@ -5,9 +5,12 @@ use futures_util::{Stream, TryStreamExt as _, stream};
 use super::access::Auditor;
 use super::{App, AppError};
 use crate::domain::event::Position;
-use crate::event_log::selection::{Selection, Walk};
-use crate::event_log::{LogError, StoredEvent};
+use crate::event_log::LogError;
+use crate::event_log::selection::Walk;
 use crate::read_store::{Slice, Take};
+
+pub use crate::event_log::StoredEvent;
+pub use crate::event_log::selection::Selection;
 
 /// Events looked at for one page.
 const PATIENCE: usize = 1_000_000;

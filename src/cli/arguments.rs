@@ -9,6 +9,7 @@ use axum::http::HeaderValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp as Instant};
 
+use crate::audit::replay::Moment;
 use crate::domain::event::{Position, Stream, Timestamp};
 use crate::domain::ids::UserId;
 use crate::event_log::selection::Selection;
@@ -35,6 +36,8 @@ pub(super) enum Command {
     Events(Events),
     /// Make an event log of an export. What is there already is compared, so it can be repeated.
     Import(Import),
+    /// Print a user's list, or a conversation, as it was at a past moment.
+    Replay(Replay),
     /// Copy an event log to another back end; what is there already is compared, so it can be repeated.
     Copy(Copy),
 }
@@ -331,6 +334,34 @@ pub(super) struct Import {
     pub file: PathBuf,
     #[command(flatten)]
     pub data: Data,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Replay {
+    #[command(flatten)]
+    pub data: Data,
+    /// Whose list it is.
+    #[arg(long, env = "ENTRENOUS_REPLAY_USER", value_name = "USER", value_parser = user)]
+    pub user: UserId,
+    /// The conversation with this user, instead of the list.
+    #[arg(long, env = "ENTRENOUS_REPLAY_WITH", value_name = "USER", value_parser = user)]
+    pub with: Option<UserId>,
+    /// After the event at a position, or all up to an instant such as 2026-01-31T12:00:00Z. Without it: now.
+    #[arg(long, env = "ENTRENOUS_REPLAY_AT", value_name = "POSITION|INSTANT", value_parser = moment)]
+    pub at: Option<Moment>,
+    /// Name the event behind each fact.
+    #[arg(long, env = "ENTRENOUS_REPLAY_WHY")]
+    pub why: bool,
+}
+
+fn moment(given: &str) -> Result<Moment, String> {
+    if let Ok(position) = given.parse() {
+        return Ok(Moment::Position(Position(position)));
+    }
+    let instant: Result<Instant, _> = given.parse();
+    instant
+        .map(|instant| Moment::Instant(Timestamp(instant.as_microsecond())))
+        .map_err(|_| "neither a position nor an instant such as 2026-01-31T12:00:00Z".to_owned())
 }
 
 #[derive(Args, Debug)]

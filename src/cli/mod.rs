@@ -7,6 +7,7 @@ mod events;
 mod import;
 mod keys;
 mod progress;
+mod replay;
 mod serve;
 mod telemetry;
 mod token;
@@ -30,6 +31,7 @@ pub fn main() -> ExitCode {
         Command::Copy(arguments) => copy::run(&arguments),
         Command::Events(events) => events::run(&events),
         Command::Import(arguments) => import::run(&arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

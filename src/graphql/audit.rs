@@ -6,11 +6,9 @@ use async_graphql::{Error, ID, InputObject, Object, Result, SimpleObject};
 use super::cursors::Cursor as _;
 use super::errors::bad_input;
 use super::types::DateTime;
-use crate::app::events::EventPage;
+use crate::app::events::{EventPage, Selection, StoredEvent};
 use crate::domain::event::Position;
 use crate::domain::ids::UserId;
-use crate::event_log::StoredEvent;
-use crate::event_log::selection::Selection;
 
 /// Which events of the log are wanted; what is left out does not matter.
 #[derive(Default, InputObject)]
