@@ -19,6 +19,7 @@ mod model;
 mod nodes;
 mod postgres_log;
 mod read_store;
+mod read_store_contract;
 mod readme;
 mod resume;
 mod sockets;

@@ -1,4 +1,4 @@
-//! The contract of the read store: disposable, never wrong.
+//! The read store under the service: disposable, never wrong.
 
 use std::fs;
 

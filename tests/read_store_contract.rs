@@ -1,0 +1,377 @@
+//! The contract of read stores, against every adapter: the same answers from the same events, one who folds, and
+//! batches that are written whole or not at all.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Duration;
+
+use entrenous::app::projector::catch_up;
+use entrenous::cli::new_id;
+use entrenous::domain::collation::searchable;
+use entrenous::domain::event::{Position, Timestamp};
+use entrenous::domain::ids::{ConversationId, MessageId, UserId};
+use entrenous::domain::profile::{Name, Profile};
+use entrenous::domain::text::MessageText;
+use entrenous::domain::user::User;
+use entrenous::event_log::EventLog;
+use entrenous::projections::messages::MessageRow;
+use entrenous::projections::users::UserRow;
+use entrenous::read_store::{Checkpoint, DirectoryKey, Lease, ListKey, ListOrder, OpenError, Page, ReadStore, Rows, Run, Slice, StoreError, Take, UserView};
+use entrenous::storage::StoreUrl;
+use futures_util::future::join_all;
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::support::inside::{Back, Inside, Place, dump};
+use crate::support::postgres::{self, Postgres};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+const LOG: Uuid = Uuid::from_u128(0x1091);
+const BOTH: [Back; 2] = [Back::Sqlite, Back::Postgres];
+
+fn user(id: &str) -> UserId {
+    UserId::parse(id).expect("an id")
+}
+
+/// Names as people have them: accents, other alphabets, what `like` and sorting could trip over.
+const PEOPLE: [(&str, &str); 9] = [
+    ("ann", "Ann"),
+    ("bob", "Élodie"),
+    ("cid", "éloi"),
+    ("dan", "Zoë_%"),
+    ("eve", "Ωmega"),
+    ("fay", "ann"),
+    ("gus", "Łukasz !"),
+    ("hal", "李雷"),
+    ("ida", "Ann"),
+];
+
+/// A community in which everything happened. The same at every call.
+async fn community() -> Inside {
+    let inside = Inside::start().await;
+    let mut people = Vec::new();
+    for (id, name) in PEOPLE {
+        let person = inside.sign_in(id).await;
+        inside.mutate(&person, "updateProfile", json!({ "name": name }), "user { id }").await;
+        people.push(person);
+    }
+    let mut random = 0x2545_f491_4f6c_dd1d_u64;
+    let mut draw = |below: usize| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        usize::try_from(random % below as u64).expect("small")
+    };
+    for n in 0..400 {
+        let (who, other, kind) = (draw(PEOPLE.len()), draw(PEOPLE.len()), draw(100));
+        let (person, with) = (&people[who], PEOPLE[other].0);
+        let (name, input, fields) = match kind {
+            0..60 => ("sendMessage", json!({ "to": with, "text": format!("message {n}") }), "message { id }"),
+            60..70 => ("markAsRead", json!({ "with": with }), "conversation { id }"),
+            70..78 => ("blockUser", json!({ "userId": with }), "user { id }"),
+            78..86 => ("unblockUser", json!({ "userId": with }), "user { id }"),
+            86..92 => ("deleteConversation", json!({ "with": with }), "warning"),
+            92..96 => ("openConversation", json!({ "with": with }), "conversation { id }"),
+            96..98 => ("toggleContactable", json!({ "contactable": n % 2 == 0 }), "user { id }"),
+            _ => ("configureChatSection", json!({ "listTemplate": n % 3 + 1 }), "chatSection { title }"),
+        };
+        inside.mutate(person, name, input, fields).await;
+    }
+    inside
+}
+
+/// Opens a store; a file is let go of a moment after it was closed.
+async fn open(place: &Place, log: Uuid) -> ReadStore {
+    let attempt = async {
+        loop {
+            match ReadStore::open(&place.views(0), log).await {
+                Ok(store) => return store,
+                Err(OpenError::InUse { .. }) => tokio::task::yield_now().await,
+                Err(error) => panic!("{error}"),
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, attempt).await.expect("the store can be opened")
+}
+
+async fn lead(store: &ReadStore, node: Uuid) -> Lease {
+    let attempt = async {
+        loop {
+            if let Some(lease) = store.try_lead(node).await.expect("answered") {
+                return lease;
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, attempt).await.expect("the lease can be had")
+}
+
+/// All that a list shows, page after page, from either end.
+async fn pages<K, F: Future<Output = Result<Page<UserView>, StoreError>>>(key: impl Fn(&UserView) -> K, read: impl Fn(Slice<K>) -> F) -> Vec<String> {
+    let mut told = Vec::new();
+    for size in [1, 2, 100] {
+        for forwards in [true, false] {
+            let (mut after, mut before) = (None, None);
+            loop {
+                let take = if forwards { Take::First(size) } else { Take::Last(size) };
+                let page = read(Slice { after, before, take }).await.expect("answered");
+                told.push(format!("{size} {forwards} {page:?}"));
+                let (place, more) = if forwards { (page.rows.last(), page.has_next) } else { (page.rows.first(), page.has_previous) };
+                let Some(place) = place.filter(|_| more) else { break };
+                (after, before) = if forwards { (Some(key(place)), None) } else { (None, Some(key(place))) };
+            }
+        }
+    }
+    told
+}
+
+fn tell(what: impl Debug, answer: impl Debug) -> String {
+    format!("{what:?}: {answer:?}")
+}
+
+/// The answer to every query that there is.
+async fn everything(store: &ReadStore, log: &EventLog) -> Vec<String> {
+    let mut told = vec![tell("section", store.section().await.expect("answered"))];
+    let events = log.read_all(Position(0), 100_000).await.expect("read");
+    for (id, _) in PEOPLE {
+        let viewer = user(id);
+        for order in [ListOrder::OldestFirst, ListOrder::NewestFirst] {
+            let key = |view: &UserView| {
+                let row = view.conversation.as_ref().expect("a listed row");
+                ListKey { blocked: row.side.is_blocking(), last_at: row.last_at.unwrap_or_default(), conversation: row.conversation }
+            };
+            told.extend(pages(key, |slice| store.list(&viewer, order, slice)).await);
+        }
+        let key = |view: &UserView| DirectoryKey { sort_key: view.user.sort_key.clone(), id: view.user.id.clone() };
+        for search in ["", "ann", "ELO", "_%", "!", "ω", "李", "nobody"] {
+            let search = searchable(search);
+            told.extend(pages(key, |slice| store.directory(&viewer, &search, slice)).await);
+        }
+        told.push(tell("totals", store.totals(&viewer).await.expect("answered")));
+        told.push(tell("user", store.user(&viewer).await.expect("answered")));
+        let mut listed = store.listed_by(&viewer).await.expect("answered");
+        listed.sort();
+        told.push(tell("listed by", listed));
+        for (other, _) in PEOPLE.into_iter().chain([("nobody", "")]) {
+            let other = user(other);
+            told.push(tell("view", store.view(&viewer, &other).await.expect("answered")));
+            told.push(tell("relation", store.relation(&viewer, &other).await.expect("answered")));
+            let conversation = ConversationId::between(&viewer, &other);
+            told.push(tell("contact", store.contact_of(&viewer, conversation).await.expect("answered")));
+            let runs = [(1, 5), (3, 3), (4, 1_000), (7, 2)].map(|(from, to)| Run { conversation, from, to });
+            told.push(tell("messages", store.messages(runs.to_vec()).await.expect("answered")));
+        }
+        for event in &events {
+            let id = MessageId(event.id);
+            told.push(tell("visible", store.visible_message(&viewer, id).await.expect("answered")));
+            if event.position.0 % 7 == 0 {
+                told.push(tell("message", store.message(id).await.expect("answered")));
+                for limit in [3, 1_000] {
+                    told.push(tell("missed", store.missed(&viewer, event.position, limit).await.expect("answered")));
+                }
+            }
+        }
+    }
+    told.push(tell("members", store.members(vec![user("ida"), user("nobody"), user("ann")]).await.expect("answered")));
+    told
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a1_the_same_events_are_answered_the_same_by_every_store() {
+    let inside = community().await;
+    let log = inside.app.log();
+    let place = Place::new(Back::Sqlite, Back::Postgres).await;
+    let other = ReadStore::open(&place.views(0), log.id()).await.expect("views");
+    catch_up(log, &other, new_id()).await.expect("caught up");
+    let (one, two) = (everything(inside.app.store(), log).await, everything(&other, log).await);
+    assert!(one.len() > 2_000, "{}", one.len());
+    for (one, two) in one.iter().zip(&two) {
+        assert_eq!(one, two);
+    }
+    assert_eq!(one.len(), two.len());
+    assert_eq!(dump(&inside.views()).await, dump(&place.views(0)).await, "row by row");
+}
+
+fn person(id: &str, member: u64) -> UserRow {
+    let name = Name::from_claim(Some(id), &user(id));
+    let user_of = User { profile: Profile { name, picture: None }, contactable: true };
+    UserRow { id: user(id), user: user_of, member, version: 0, sort_key: id.as_bytes().to_vec(), search_name: id.to_owned(), changed: Position(member) }
+}
+
+fn message(number: u64) -> MessageRow {
+    MessageRow {
+        conversation: ConversationId(Uuid::from_u128(5)),
+        number,
+        sender_number: number,
+        id: MessageId(Uuid::from_u128(u128::from(number))),
+        sender: user("ann"),
+        text: MessageText::from_stored("salut"),
+        sent_at: Timestamp(7),
+        position: Position(number),
+    }
+}
+
+fn at(position: u64) -> Checkpoint {
+    Checkpoint { position: Position(position), event: Uuid::from_u128(u128::from(position)) }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_is_written_whole_with_its_checkpoint_or_not_at_all() {
+    for back in BOTH {
+        let place = Place::new(Back::Sqlite, back).await;
+        let store = open(&place, LOG).await;
+        let lease = lead(&store, new_id()).await;
+        let written = lease.apply(Rows { users: vec![person("ann", 1)], messages: vec![message(1)], ..Rows::default() }, at(1)).await.expect("written");
+        assert_eq!((written.users.len(), written.messages.len()), (1, 1), "the rows come back");
+        // A message is written once: the second fails after the user was written.
+        let twice = Rows { users: vec![person("bob", 2)], messages: vec![message(2), message(1)], ..Rows::default() };
+        let failed = lease.apply(twice, at(3)).await;
+        assert!(matches!(failed, Err(StoreError::Failed(_))), "{back:?}: {failed:?}");
+        assert_eq!(store.checkpoint().await.expect("answered"), at(1), "{back:?}");
+        assert!(store.user(&user("bob")).await.expect("answered").is_none(), "{back:?}");
+        assert!(store.message(MessageId(Uuid::from_u128(2))).await.expect("answered").is_none(), "{back:?}");
+        lease.apply(Rows { users: vec![person("bob", 2)], messages: vec![message(2)], ..Rows::default() }, at(2)).await.expect("written");
+        lease.release().await;
+        drop(store);
+        let store = open(&place, LOG).await;
+        assert_eq!(store.checkpoint().await.expect("answered"), at(2), "{back:?}");
+        assert!(store.user(&user("bob")).await.expect("answered").is_some(), "{back:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_of_another_log_are_refused_and_of_other_folds_made_anew() {
+    for back in BOTH {
+        let place = Place::new(Back::Sqlite, back).await;
+        let store = open(&place, LOG).await;
+        let lease = lead(&store, new_id()).await;
+        lease.apply(Rows { users: vec![person("ann", 1)], ..Rows::default() }, at(1)).await.expect("written");
+        lease.release().await;
+        drop(store);
+        let refused = loop {
+            match ReadStore::open(&place.views(0), Uuid::from_u128(0x2092)).await {
+                Err(OpenError::InUse { .. }) => tokio::task::yield_now().await,
+                outcome => break outcome.err().expect("it is refused"),
+            }
+        };
+        assert!(matches!(refused, OpenError::Diverged { .. }), "{back:?}: {refused}");
+        let store = open(&place, LOG).await;
+        assert!(store.user(&user("ann")).await.expect("answered").is_some(), "{back:?}: a refusal changes nothing");
+        drop(store);
+        match place.views(0) {
+            StoreUrl::Sqlite(path) => {
+                let changed = rusqlite::Connection::open(path).expect("a file").execute("update checkpoints set version = 99 where projection = 'users'", []);
+                assert_eq!(changed.expect("changed"), 1);
+            }
+            StoreUrl::Postgres(url) => {
+                let operator = postgres::connect(&url).await;
+                let changed = operator.execute("update entrenous_views.checkpoints set version = 99 where projection = 'users'", &[]).await;
+                assert_eq!(changed.expect("changed"), 1);
+            }
+            StoreUrl::Kurrent(_) => unreachable!("it keeps no rows"),
+        }
+        let store = open(&place, LOG).await;
+        assert_eq!(store.checkpoint().await.expect("answered"), Checkpoint::default(), "{back:?}");
+        assert!(store.user(&user("ann")).await.expect("answered").is_none(), "{back:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_file_is_one_node_s() {
+    let place = Place::new(Back::Sqlite, Back::Sqlite).await;
+    let store = open(&place, LOG).await;
+    assert!(matches!(ReadStore::open(&place.views(0), LOG).await, Err(OpenError::InUse { .. })), "its lock is the lease");
+    let (one, two) = (new_id(), new_id());
+    assert!(store.try_lead(one).await.expect("answered").is_some() && store.try_lead(two).await.expect("answered").is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_those_who_share_a_store_one_folds_and_one_who_was_overtaken_writes_nothing() {
+    let place = Place::new(Back::Sqlite, Back::Postgres).await;
+    let (here, there) = (open(&place, LOG).await, open(&place, LOG).await);
+    let (one, two) = (new_id(), new_id());
+    let first = lead(&here, one).await;
+    assert!(there.try_lead(two).await.expect("answered").is_none());
+    first.apply(Rows { users: vec![person("ann", 1)], ..Rows::default() }, at(1)).await.expect("written");
+    first.renew().await.expect("held");
+
+    // As if it had said nothing for long enough.
+    let operator = postgres::connect(&place.url()).await;
+    operator.execute("update entrenous_views.projector set seen = seen - interval '4 seconds'", &[]).await.expect("changed");
+    let second = there.try_lead(two).await.expect("answered").expect("it is free");
+    let late = first.apply(Rows { users: vec![person("bob", 2)], ..Rows::default() }, at(2)).await;
+    assert!(matches!(late, Err(StoreError::Fenced)), "{late:?}");
+    assert!(matches!(first.renew().await, Err(StoreError::Fenced)));
+    assert_eq!(there.checkpoint().await.expect("answered"), at(1));
+    assert!(there.user(&user("bob")).await.expect("answered").is_none());
+    first.release().await;
+    assert!(here.try_lead(one).await.expect("answered").is_none(), "one who was overtaken releases nothing");
+    second.apply(Rows { users: vec![person("bob", 2)], ..Rows::default() }, at(2)).await.expect("written");
+    let mut seen = here.checkpoint_watch();
+    tokio::time::timeout(PATIENCE, seen.wait_for(|checkpoint| *checkpoint == at(2))).await.expect("told").expect("open");
+
+    second.release().await;
+    let third = here.try_lead(one).await.expect("answered").expect("it was released");
+    drop(third);
+    lead(&there, two).await.release().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_open_a_new_store_at_once_share_it() {
+    let place = Place::new(Back::Sqlite, Back::Postgres).await;
+    let stores = join_all((0..5).map(|_| open(&place, LOG))).await;
+    let leases = join_all(stores.iter().map(|store| async { store.try_lead(new_id()).await.expect("answered") })).await;
+    assert_eq!(leases.iter().flatten().count(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_of_other_folds_keeps_a_new_node_out() {
+    let place = Place::new(Back::Sqlite, Back::Postgres).await;
+    let store = open(&place, LOG).await;
+    let lease = lead(&store, new_id()).await;
+    postgres::connect(&place.url()).await.execute("update entrenous_views.checkpoints set version = 99", &[]).await.expect("changed");
+    lease.renew().await.expect("held");
+    assert!(matches!(ReadStore::open(&place.views(0), LOG).await, Err(OpenError::InUse { .. })));
+    lease.release().await;
+    open(&place, LOG).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lost_connections_are_replaced_and_a_lost_lease_is_had_again() {
+    let place = Place::new(Back::Sqlite, Back::Postgres).await;
+    let store = open(&place, LOG).await;
+    let node = new_id();
+    let lease = lead(&store, node).await;
+    lease.apply(Rows { users: vec![person("ann", 1)], ..Rows::default() }, at(1)).await.expect("written");
+    let operator = postgres::connect(&place.url()).await;
+    let all = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and application_name like 'entrenous%'";
+    for n in 0..5 {
+        assert!(store.user(&user("ann")).await.expect("answered").is_some(), "{n}");
+        operator.execute(all, &[]).await.expect("terminated");
+    }
+    tokio::time::timeout(PATIENCE, lease.lost()).await.expect("it is told");
+    let late = lease.apply(Rows { users: vec![person("bob", 2)], ..Rows::default() }, at(2)).await;
+    assert!(matches!(late, Err(StoreError::Unavailable(_))), "{late:?}");
+    assert_eq!(store.checkpoint().await.expect("answered"), at(1), "what became of a batch is found out by the checkpoint");
+    let again = store.try_lead(node).await.expect("answered").expect("it is its own");
+    again.apply(Rows { users: vec![person("bob", 2)], ..Rows::default() }, at(2)).await.expect("written");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_was_killed_and_started_again_is_asked_again() {
+    let server = Arc::new(tokio::task::spawn_blocking(Postgres::private_server).await.expect("a server"));
+    let url = StoreUrl::Postgres(server.url());
+    let store = ReadStore::open(&url, LOG).await.expect("views");
+    let lease = lead(&store, new_id()).await;
+    lease.apply(Rows { users: vec![person("ann", 1)], ..Rows::default() }, at(1)).await.expect("written");
+    // Views are not waited for on the disk; what is asked for explicitly is.
+    postgres::connect(&server.url()).await.batch_execute("checkpoint").await.expect("flushed");
+    let stopped = Arc::clone(&server);
+    tokio::task::spawn_blocking(move || stopped.stop_immediate()).await.expect("stopped");
+    let refused = store.user(&user("ann")).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable(_))), "{refused:?}");
+    let started = Arc::clone(&server);
+    tokio::task::spawn_blocking(move || started.start()).await.expect("started");
+    assert!(store.user(&user("ann")).await.expect("answered").is_some());
+    lead(&store, new_id()).await;
+}
