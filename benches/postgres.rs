@@ -43,13 +43,16 @@ async fn main() {
     };
     let database = Database::create(&server).await;
     let bare = pgbench(&database.url);
+    database.drop().await;
     println!("| clients | pgbench, rows/s (64 clients) | appends/s | sends/s | p50, ms | p99, ms | views lag p50, ms | p99, ms |");
     println!("| --- | --- | --- | --- | --- | --- | --- | --- |");
     for clients in [64, 512] {
         let database = Database::create(&server).await;
         let appends = appends(&database.url, clients).await;
+        database.drop().await;
         let database = Database::create(&server).await;
         let sends = sends(&database.url, clients).await;
+        database.drop().await;
         println!(
             "| {clients} | {bare:.0} | {appends:.0} | {:.0} | {:.1} | {:.1} | {:.1} | {:.1} |",
             sends.rate,
@@ -61,20 +64,30 @@ async fn main() {
     }
 }
 
-/// A database of its own for each measurement.
+/// A database of its own for each measurement, dropped after it: what a server tidies up later would disturb the next.
 struct Database {
+    server: String,
+    name: String,
     url: String,
 }
 
 impl Database {
     async fn create(server: &str) -> Self {
         let name = format!("bench_{}", new_id().simple());
-        let (client, connection) = tokio_postgres::connect(server, tokio_postgres::NoTls).await.expect("a server");
-        tokio::spawn(connection);
-        client.batch_execute(&format!("create database {name}")).await.expect("a database");
+        execute(server, &format!("create database {name}")).await;
         let (base, _) = server.rsplit_once('/').expect("a database in the address");
-        Self { url: format!("{base}/{name}") }
+        Self { url: format!("{base}/{name}"), server: server.to_owned(), name }
     }
+
+    async fn drop(self) {
+        execute(&self.server, &format!("drop database {} with (force)", self.name)).await;
+    }
+}
+
+async fn execute(server: &str, sql: &str) {
+    let (client, connection) = tokio_postgres::connect(server, tokio_postgres::NoTls).await.expect("a server");
+    tokio::spawn(connection);
+    client.batch_execute(sql).await.expect("done");
 }
 
 /// Rows a second that `pgbench` commits one by one, with 64 clients.

@@ -12,13 +12,12 @@
     reason = "it measures, and prints what it measured"
 )]
 
-use std::collections::HashMap;
-use std::io::{BufRead as _, BufReader};
+#[allow(dead_code, reason = "each benchmark uses a part of it")]
+mod support;
+
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use entrenous::app::projector;
 use entrenous::cli::{new_id, now};
@@ -29,24 +28,20 @@ use entrenous::domain::ids::{ConversationId, MessageId, UserId};
 use entrenous::domain::profile::{Name, Profile};
 use entrenous::domain::text::MessageText;
 use entrenous::event_log::{Append, EventLog};
-use entrenous::http::authentication::{TokenClaims, TokenSigner};
 use entrenous::read_store::ReadStore;
 use entrenous::storage::StoreUrl;
 use futures_util::{SinkExt as _, StreamExt as _};
-use serde_json::{Value, json};
-use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use uuid::Uuid;
 
+use support::{LOADED, Service, load, user};
+
 const USERS: usize = 5_000;
 /// Users whose lists and histories are read.
 const LISTED: usize = 20;
-const CLIENTS: usize = 64;
-const SECRET: &str = "a secret of at least thirty-two bytes";
 const TEXT: &str = "Un message comme on en envoie tous les jours, ni long ni court.";
-const LOADED: Duration = Duration::from_secs(6);
 
 #[tokio::main(worker_threads = 2)]
 async fn main() {
@@ -63,7 +58,7 @@ async fn main() {
         seed(folder.path(), messages).await;
         let bare = bare_sqlite(&folder.path().join("bare.db"));
         let started = Instant::now();
-        let service = Service::start(folder.path());
+        let service = Service::start(USERS, &["--data".as_ref(), folder.path().as_os_str()]);
         let start = started.elapsed().as_secs_f64();
         let idle = idle_subscriber_kib(&service).await;
         let lists = load(&service, |n| (user(n % LISTED), json!({ "query": LIST }))).await;
@@ -127,10 +122,6 @@ async fn idle_subscriber_kib(service: &Service) -> f64 {
         sockets.push(socket);
     }
     (service.resident_kib() - before) as f64 / IDLE as f64
-}
-
-fn user(n: usize) -> String {
-    format!("user{n}")
 }
 
 /// Each user has fifty contacts or so: near ones, the same from both sides for the even steps.
@@ -217,120 +208,4 @@ fn bare_sqlite(path: &Path) -> f64 {
         transaction.commit().expect("flushed");
     }
     position as f64 / started.elapsed().as_secs_f64()
-}
-
-struct Service {
-    child: Child,
-    address: String,
-    tokens: Arc<HashMap<String, String>>,
-}
-
-impl Service {
-    fn start(folder: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_entrenous"));
-        command.args(["serve", "--listen", "127.0.0.1:0", "--send-rate", "0", "--user-limit", "100000", "--token-secret", SECRET, "--data"]).arg(folder);
-        let mut child = command.stdout(Stdio::piped()).spawn().expect("the service starts");
-        let mut greeting = String::new();
-        BufReader::new(child.stdout.take().expect("its output")).read_line(&mut greeting).expect("a greeting");
-        let address = greeting.split_whitespace().find_map(|word| word.strip_prefix("http://")).expect("an address").trim_end_matches([',', '.']).to_owned();
-        let (signer, iat) = (TokenSigner::new(SECRET.as_bytes()), now().0 / 1_000_000);
-        let token = |sub: &str| signer.sign(&TokenClaims { sub, name: None, roles: &[], iat, exp: iat + 3_600, iss: None, aud: None });
-        let tokens = Arc::new((0..USERS).map(user).map(|user| (user.clone(), token(&user))).collect());
-        Self { child, address, tokens }
-    }
-
-    fn resident_kib(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap_or_default();
-        line.split_whitespace().next().and_then(|kib| kib.parse::<u64>().ok()).unwrap_or(0)
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-    }
-}
-
-/// What a load measured; times in milliseconds.
-struct Measured {
-    rate: f64,
-    p50: f64,
-    p99: f64,
-}
-
-/// Clients that each ask again as soon as they are answered.
-async fn load(service: &Service, request: impl Fn(usize) -> (String, Value) + Send + Sync + 'static) -> Measured {
-    let (stop, next) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
-    let request = Arc::new(request);
-    let started = Instant::now();
-    let clients: Vec<_> = (0..CLIENTS)
-        .map(|_| {
-            let (stop, next, request, address, tokens) =
-                (Arc::clone(&stop), Arc::clone(&next), Arc::clone(&request), service.address.clone(), Arc::clone(&service.tokens));
-            tokio::spawn(async move {
-                let mut client = Client::connect(&address, tokens).await;
-                let mut times = Vec::new();
-                while !stop.load(Ordering::Relaxed) {
-                    let n = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).expect("a count");
-                    let (user, body) = request(n);
-                    let body = body.to_string();
-                    let asked = Instant::now();
-                    client.ask(&user, &body).await;
-                    times.push(asked.elapsed());
-                }
-                times
-            })
-        })
-        .collect();
-    tokio::time::sleep(LOADED).await;
-    stop.store(true, Ordering::Relaxed);
-    let mut times = Vec::new();
-    for client in clients {
-        times.extend(client.await.expect("no wrong answer"));
-    }
-    let elapsed = started.elapsed().as_secs_f64();
-    times.sort_unstable();
-    let at = |part: f64| times[((times.len() - 1) as f64 * part) as usize].as_secs_f64() * 1e3;
-    Measured { rate: times.len() as f64 / elapsed, p50: at(0.50), p99: at(0.99) }
-}
-
-/// The least that speaks HTTP/1.1, so that the load costs the service's cores little.
-struct Client {
-    stream: tokio::io::BufReader<TcpStream>,
-    tokens: Arc<HashMap<String, String>>,
-    body: Vec<u8>,
-}
-
-impl Client {
-    async fn connect(address: &str, tokens: Arc<HashMap<String, String>>) -> Self {
-        let stream = TcpStream::connect(address).await.expect("a socket");
-        stream.set_nodelay(true).expect("set");
-        Self { stream: tokio::io::BufReader::new(stream), tokens, body: Vec::new() }
-    }
-
-    async fn ask(&mut self, user: &str, body: &str) {
-        let token = &self.tokens[user];
-        let length = body.len();
-        let request = format!(
-            "POST /graphql HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-        );
-        self.stream.get_mut().write_all(request.as_bytes()).await.expect("sent");
-        let (mut line, mut length) = (String::new(), 0);
-        loop {
-            line.clear();
-            self.stream.read_line(&mut line).await.expect("a header");
-            if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
-                length = value.trim().parse().expect("a length");
-            }
-            if line == "\r\n" {
-                break;
-            }
-        }
-        self.body.resize(length, 0);
-        self.stream.read_exact(&mut self.body).await.expect("a body");
-        let wrong = self.body.windows(8).any(|part| part == b"\"errors\"") || self.body.windows(6).any(|part| part == b"\"code\"");
-        assert!(!wrong, "{}", String::from_utf8_lossy(&self.body));
-    }
 }

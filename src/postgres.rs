@@ -30,9 +30,9 @@ const SILENCE: Duration = Duration::from_secs(10);
 
 /// Every statement finds its rows by an index. The server would choose otherwise while tables are small, and
 /// keep to that choice in prepared statements when they have grown; a connection can live for months.
-const PLANS: [&str; 4] = ["enable_seqscan=off", "enable_hashjoin=off", "enable_mergejoin=off", "jit=off"];
+const PLANS: [&str; 5] = ["enable_seqscan=off", "enable_bitmapscan=off", "enable_hashjoin=off", "enable_mergejoin=off", "jit=off"];
 /// For sessions whose statements each have one good plan, whatever their parameters: it is made once.
-pub(crate) const PLANNED_ONCE: &str = "plan_cache_mode=force_generic_plan -c enable_bitmapscan=off -c enable_sort=off";
+pub(crate) const PLANNED_ONCE: &str = "plan_cache_mode=force_generic_plan -c enable_sort=off";
 
 /// A statement's parameters.
 pub(crate) type Parameters<'a, const N: usize> = [&'a (dyn ToSql + Sync); N];

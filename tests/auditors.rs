@@ -17,7 +17,7 @@ use crate::support::process::run;
 use crate::support::{Server, nodes};
 
 /// Five users, a conversation of each with each, blocks and readings between.
-async fn community(inside: &Inside) {
+pub async fn community(inside: &Inside) {
     let users = ["ann", "bob", "cid", "dan", "eve"];
     let mut people = Vec::new();
     for user in users {

@@ -12,6 +12,7 @@ mod crash;
 mod edge;
 mod event_log;
 mod event_log_file;
+mod evidence;
 mod golden;
 mod kurrentdb;
 mod laws;

@@ -68,7 +68,7 @@ pub fn write(out: &mut impl Write, events: &[StoredEvent]) -> io::Result<()> {
 
 /// Why a line is no event.
 #[derive(Debug, Error)]
-enum BadLine {
+pub(super) enum BadLine {
     #[error("it is not an event: {0}")]
     Shape(#[from] serde_json::Error),
     #[error("`at` is not an instant")]
@@ -77,7 +77,7 @@ enum BadLine {
     Data,
 }
 
-fn parse(line: &str) -> Result<StoredEvent, BadLine> {
+pub(super) fn parse(line: &str) -> Result<StoredEvent, BadLine> {
     let line: Line<'_> = serde_json::from_str(line)?;
     let at: jiff::Timestamp = line.at.parse().map_err(|_| BadLine::Instant)?;
     Ok(StoredEvent {

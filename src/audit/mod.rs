@@ -1,4 +1,9 @@
-//! What auditors do with the log: read it as lines, write lines back as a log, ask what somebody saw.
+//! What auditors do with the log: read it as lines, write lines back as a log, ask what somebody saw, and find out
+//! whether it is what it was.
 
+pub mod checkpoint;
 pub mod lines;
+pub mod proof;
 pub mod replay;
+pub mod statement;
+pub mod verify;

@@ -9,6 +9,7 @@ use axum::http::HeaderValue;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use jiff::{SignedDuration, Timestamp as Instant};
 
+use crate::audit::checkpoint::CheckpointVerifier;
 use crate::audit::replay::Moment;
 use crate::domain::event::{Position, Stream, Timestamp};
 use crate::domain::ids::UserId;
@@ -38,6 +39,12 @@ pub(super) enum Command {
     Import(Import),
     /// Print a user's list, or a conversation, as it was at a past moment.
     Replay(Replay),
+    /// Print a signed checkpoint of the event log: how many events it has, and the root of their Merkle tree.
+    Checkpoint(CheckpointArguments),
+    /// Prove that an event is in the log, or that the log goes on from a checkpoint.
+    Prove(Prove),
+    /// Find out whether the event log, or an export, is what it was; or check a proof.
+    Verify(Verify),
     /// Copy an event log to another back end; what is there already is compared, so it can be repeated.
     Copy(Copy),
 }
@@ -362,6 +369,60 @@ fn moment(given: &str) -> Result<Moment, String> {
     instant
         .map(|instant| Moment::Instant(Timestamp(instant.as_microsecond())))
         .map_err(|_| "neither a position nor an instant such as 2026-01-31T12:00:00Z".to_owned())
+}
+
+/// What signs checkpoints.
+#[derive(Args, Debug)]
+pub(super) struct CheckpointKey {
+    /// A file with the secret that checkpoints are signed with; made where there is none. Default: checkpoint.key in the data folder.
+    #[arg(long, env = "ENTRENOUS_CHECKPOINT_KEY", value_name = "FILE")]
+    pub checkpoint_key: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct CheckpointArguments {
+    #[command(flatten)]
+    pub data: Data,
+    #[command(flatten)]
+    pub key: CheckpointKey,
+    /// Print the public key by which others verify checkpoints, instead.
+    #[arg(long, env = "ENTRENOUS_CHECKPOINT_PUBLIC")]
+    pub verifier: bool,
+}
+
+#[derive(Args, Debug)]
+#[command(group = clap::ArgGroup::new("proven").required(true))]
+pub(super) struct Prove {
+    #[command(flatten)]
+    pub data: Data,
+    #[command(flatten)]
+    pub key: CheckpointKey,
+    /// That the event with this id is in the log as it is now.
+    #[arg(long, env = "ENTRENOUS_PROVE_EVENT", value_name = "ID", group = "proven")]
+    pub event: Option<uuid::Uuid>,
+    /// That the log as it is now goes on from the checkpoint in this file.
+    #[arg(long, env = "ENTRENOUS_PROVE_SINCE", value_name = "FILE", group = "proven")]
+    pub since: Option<PathBuf>,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Verify {
+    #[command(flatten)]
+    pub data: Data,
+    #[command(flatten)]
+    pub key: CheckpointKey,
+    /// A file with an earlier checkpoint that the log must go on from; can be given twice.
+    #[arg(long, env = "ENTRENOUS_VERIFY_CHECKPOINT", value_name = "FILE")]
+    pub checkpoint: Vec<PathBuf>,
+    /// The public key of checkpoints. Default: that of the data folder's own.
+    #[arg(long, env = "ENTRENOUS_VERIFIER", value_name = "KEY")]
+    pub verifier: Option<CheckpointVerifier>,
+    /// An export to verify instead of the log.
+    #[arg(long, env = "ENTRENOUS_VERIFY_EXPORT", value_name = "FILE")]
+    pub export: Option<PathBuf>,
+    /// A proof to check instead of the log.
+    #[arg(long, env = "ENTRENOUS_VERIFY_PROOF", value_name = "FILE", conflicts_with_all = ["export", "checkpoint"])]
+    pub proof: Option<PathBuf>,
 }
 
 #[derive(Args, Debug)]

@@ -53,16 +53,22 @@ pub(super) fn make_data_folder(data: &Path) -> anyhow::Result<()> {
     fs::DirBuilder::new().recursive(true).mode(0o700).create(data).with_context(|| format!("{} cannot be made", data.display()))
 }
 
-/// The data folder's own secret, made where there is none: the file's text is the secret.
+/// The data folder's own secret for tokens.
 pub(super) fn own_secret(data: &Path) -> anyhow::Result<Vec<u8>> {
-    make_data_folder(data)?;
-    let path = data.join(KEY_FILE);
-    match fs::File::options().write(true).create_new(true).mode(0o600).open(&path) {
+    secret_of(&data.join(KEY_FILE))
+}
+
+/// A file's secret, made where there is none, in a folder for its owner alone: the file's text is the secret.
+pub(super) fn secret_of(path: &Path) -> anyhow::Result<Vec<u8>> {
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        make_data_folder(folder)?;
+    }
+    match fs::File::options().write(true).create_new(true).mode(0o600).open(path) {
         Ok(mut file) => file.write_all(random_secret().as_bytes()).with_context(|| format!("{} cannot be written", path.display()))?,
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
         Err(error) => return Err(error).with_context(|| format!("{} cannot be made", path.display())),
     }
-    Ok(read(&path)?.trim_ascii_end().to_vec())
+    Ok(read(path)?.trim_ascii_end().to_vec())
 }
 
 /// 64 hexadecimal digits, 244 bits of chance.

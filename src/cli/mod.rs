@@ -7,6 +7,7 @@ mod events;
 mod import;
 mod keys;
 mod progress;
+mod proofs;
 mod replay;
 mod serve;
 mod telemetry;
@@ -32,6 +33,9 @@ pub fn main() -> ExitCode {
         Command::Events(events) => events::run(&events),
         Command::Import(arguments) => import::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Checkpoint(arguments) => proofs::run_checkpoint(&arguments),
+        Command::Prove(arguments) => proofs::run_prove(&arguments),
+        Command::Verify(arguments) => proofs::run_verify(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -49,9 +49,17 @@ pub trait Source {
 }
 
 /// What a log has, from its beginning.
-struct Whole<'a> {
+pub struct Whole<'a> {
     log: &'a EventLog,
     after: Position,
+}
+
+impl EventLog {
+    /// Everything that the log has, as a source.
+    #[must_use]
+    pub fn whole(&self) -> Whole<'_> {
+        Whole { log: self, after: Position(0) }
+    }
 }
 
 impl Source for Whole<'_> {
@@ -70,7 +78,7 @@ pub async fn copy(from: &EventLog, to: &EventLog, told: impl FnMut(Copied)) -> R
     if from.id() == to.id() {
         return Err(CopyError::Itself);
     }
-    import(Whole { log: from, after: Position(0) }, to, told).await
+    import(from.whole(), to, told).await
 }
 
 /// Copies everything that a source has. `told` hears of every window.

@@ -9,6 +9,7 @@ pub mod codec;
 pub mod copy;
 mod follow;
 mod kurrentdb;
+pub mod merkle;
 mod orders;
 mod postgres;
 mod recent;
@@ -28,6 +29,7 @@ pub use crate::storage::OpenError;
 use copy::CopyError;
 pub use follow::Follow;
 use kurrentdb::KurrentEventLog;
+use merkle::{Frontier, Hash};
 use postgres::PostgresEventLog;
 use sqlite::SqliteEventLog;
 
@@ -277,7 +279,15 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read.
     pub async fn find(&self, id: Uuid) -> Result<Option<RecordedEvent>, LogError> {
-        adapter!(self, log => log.find_stored(id).await)?.map(StoredEvent::decode).transpose()
+        self.find_stored(id).await?.map(StoredEvent::decode).transpose()
+    }
+
+    /// The same, as it is stored.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn find_stored(&self, id: Uuid) -> Result<Option<StoredEvent>, LogError> {
+        adapter!(self, log => log.find_stored(id).await)
     }
 
     /// The event at exactly this position.
@@ -286,6 +296,30 @@ impl EventLog {
     /// When the log cannot be read.
     pub async fn at(&self, position: Position) -> Result<Option<StoredEvent>, LogError> {
         adapter!(self, log => log.at(position).await)
+    }
+
+    /// The Merkle tree as it is kept with the log; none where this log keeps none.
+    ///
+    /// # Errors
+    /// When the log cannot be read, or what is kept is no tree.
+    pub async fn kept_tree(&self) -> Result<Option<Frontier>, LogError> {
+        match self {
+            Self::Sqlite(log) => log.kept_tree().await.map(Some),
+            Self::Postgres(log) => log.kept_tree().await.map(Some),
+            Self::Kurrent(_) => Ok(None),
+        }
+    }
+
+    /// The leaves of the events after a position, as they were kept when these were appended; none where one was not.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn kept_leaves(&self, after: Position, limit: usize) -> Result<Vec<Option<Hash>>, LogError> {
+        match self {
+            Self::Sqlite(log) => log.kept_leaves(after, limit).await,
+            Self::Postgres(log) => log.kept_leaves(after, limit).await,
+            Self::Kurrent(_) => Ok(vec![]),
+        }
     }
 
     /// Reads on from a position as the log grows.
@@ -306,6 +340,10 @@ fn without_holes(after: Position, events: Vec<StoredEvent>) -> Result<Vec<Stored
         Some((expected, _)) => Err(LogError::Undecodable { position: Position(expected), reason: "the log has a hole here".into() }),
         None => Ok(events),
     }
+}
+
+fn kept_frontier(size: u64, bytes: &[u8]) -> Result<Frontier, LogError> {
+    Frontier::from_bytes(size, bytes).ok_or_else(|| LogError::Read("the Merkle tree that is kept with it is damaged".into()))
 }
 
 fn decoded(events: Vec<StoredEvent>) -> Result<Vec<RecordedEvent>, LogError> {

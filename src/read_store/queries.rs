@@ -24,7 +24,14 @@ macro_rules! last_visible {
 }
 macro_rules! view_columns {
     () => {
-        concat!(user_columns!(), ", ", conversation_columns!(), ", ", message_columns!(), ", coalesce((select list_template from section), 1)")
+        concat!(
+            user_columns!(),
+            ", ",
+            conversation_columns!(),
+            ", ",
+            message_columns!(),
+            ", coalesce((select list_template from section where only_one = 1), 1)"
+        )
     };
 }
 macro_rules! last_message {
@@ -47,11 +54,12 @@ pub(super) const CONVERSATION: &str = concat!("select ", conversation_columns!()
 pub(super) const BOTH_SIDES: &str = concat!(
     "select ",
     conversation_columns!(),
-    " from conversations c
-    where (c.owner = $1 and c.contact = $2) or (c.owner = $2 and c.contact = $1)"
+    " from conversations c where c.owner = $1 and c.contact = $2 union all select ",
+    conversation_columns!(),
+    " from conversations c where c.owner = $2 and c.contact = $1"
 );
 
-pub(super) const SECTION: &str = "select title, list_template, detail_template, version, changed from section";
+pub(super) const SECTION: &str = "select title, list_template, detail_template, version, changed from section where only_one = 1";
 
 /// A user as a viewer sees them.
 pub(super) const VIEW: &str = concat!(

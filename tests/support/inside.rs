@@ -75,6 +75,10 @@ impl Place {
         self.kept_in(self.views, &format!("views{node}.db"))
     }
 
+    pub fn peer(&self) -> &Peer {
+        self.peer.as_ref().expect("a peer")
+    }
+
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }

@@ -12,9 +12,10 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
+use super::merkle::{Frontier, Hash};
 use super::orders::{Orders, orders};
 use super::recent::Recent;
-use super::{Append, AppendError, Clock, LogError, OpenError, StoredEvent, advance, without_holes};
+use super::{Append, AppendError, Clock, LogError, OpenError, StoredEvent, advance, kept_frontier, without_holes};
 use crate::domain::event::{Position, RecordedEvent, Stream, Timestamp};
 use crate::postgres::{self, Looking, Server};
 use writer::Writer;
@@ -34,6 +35,8 @@ const FORMAT: &str = "select coalesce(max(version), 0)::bigint from entrenous_lo
 const CREATE: &str = "insert into log (only_one, id, epoch, streams, head, at) values (1, $1, 0, 0, 0, 0) on conflict do nothing";
 const ID: &str = "select id from log";
 const HEAD: &str = "select head from log";
+const TREE: &str = "select tree_size, frontier from log";
+const LEAVES: &str = "select hash from events where position > $1 order by position limit $2";
 
 macro_rules! select_events {
     ($rest:literal) => {
@@ -149,6 +152,18 @@ impl PostgresEventLog {
 
     pub(super) async fn at(&self, position: Position) -> Result<Option<StoredEvent>, LogError> {
         Ok(self.read(AT, &[&to_i64(position.0)]).await?.first().map(stored_event))
+    }
+
+    pub(super) async fn kept_tree(&self) -> Result<Frontier, LogError> {
+        let found = self.read(TREE, &[]).await?;
+        let row = found.first().ok_or_else(|| LogError::Read("it has no row of its own".into()))?;
+        kept_frontier(row.get::<_, i64>(0).cast_unsigned(), row.get(1))
+    }
+
+    pub(super) async fn kept_leaves(&self, after: Position, limit: usize) -> Result<Vec<Option<Hash>>, LogError> {
+        let found = self.read(LEAVES, &[&to_i64(after.0), &to_i64(limit as u64)]).await?;
+        // A leaf of another length is none that was ever kept, and so equals none.
+        Ok(found.iter().map(|row| row.get::<_, Option<&[u8]>>(0).map(|hash| Hash(hash.try_into().unwrap_or_default()))).collect())
     }
 
     /// A connection that turns out to be lost is replaced once.

@@ -15,8 +15,9 @@ use tokio::sync::watch;
 use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
-use super::{FIND, position, stored_event, to_i64};
+use super::{FIND, READ_ALL, position, stored_event, to_i64};
 use crate::domain::event::{Position, Timestamp};
+use crate::event_log::merkle::{Frontier, Hash};
 use crate::event_log::orders::{Draft, NotWritten, Outcome, Waiting};
 use crate::event_log::recent::Recent;
 use crate::event_log::{Clock, LogError, StoredEvent, advance};
@@ -33,14 +34,17 @@ const BEGIN_SESSION: &str = "
         )
     insert into writers (epoch, node, pid, since) select next.epoch, $1, own.pid, own.since from next, own returning epoch";
 const LOCK: &str = "select from log for update";
-const STATE: &str = "select head, at, streams, exists (select from writers where epoch = $1) from log";
+const STATE: &str = "select head, at, streams, exists (select from writers where epoch = $1), tree_size, frontier from log";
 const STREAMS: &str = "
     select s.name, s.number, (select max(e.version) from events e where e.stream = s.number) from streams s where s.name = any($1)";
 const INSERT_STREAMS: &str = "insert into streams (number, name) select * from unnest($1::bigint[], $2::text[])";
 const INSERT_EVENTS: &str = "
-    insert into events (position, stream, version, id, type, at, actor, correlation, causation, data)
-    select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::uuid[], $5::text[], $6::bigint[], $7::text[], $8::uuid[], $9::uuid[], $10::text[])";
-const ADVANCE: &str = "update log set head = $1, at = $2, streams = $3";
+    insert into events (position, stream, version, id, type, at, actor, correlation, causation, data, hash)
+    select * from unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::uuid[], $5::text[], $6::bigint[], $7::text[], $8::uuid[], $9::uuid[], $10::text[],
+        $11::bytea[])";
+const ADVANCE: &str = "update log set head = $1, at = $2, streams = $3, tree_size = $4, frontier = $5";
+/// Events that an older version appended are put into the tree so many at a time.
+const CATCH_UP: i64 = 10_000;
 const NOTIFY: &str = "select pg_notify('entrenous_log', $1)";
 
 /// Appends for one node.
@@ -175,10 +179,34 @@ impl Session {
         if !state.get::<_, bool>(3) {
             return Err(Failure::Interrupted("another session took over from this one".to_owned()));
         }
+        let tree = self.caught_up_tree(&state).await?;
         let known = known.iter().map(stored_event).map(|event| (event.id, event)).collect();
         let stream = |row: &tokio_postgres::Row| (row.get(0), StreamState { number: row.get(1), version: row.get::<_, i64>(2).cast_unsigned(), is_new: false });
         let streams = streams.iter().map(stream).collect();
-        Ok(Looked { position: position(&state, 0), at: Timestamp(state.get(1)), last_stream: state.get(2), known, streams, written: vec![] })
+        Ok(Looked {
+            position: position(&state, 0),
+            at: Timestamp(state.get(1)),
+            last_stream: state.get(2),
+            tree,
+            known,
+            streams,
+            written: vec![],
+            leaves: vec![],
+        })
+    }
+
+    /// The tree that is kept, with the events that were appended by a version without one.
+    async fn caught_up_tree(&self, state: &tokio_postgres::Row) -> Result<Frontier, Failure> {
+        let head = position(state, 0);
+        let mut tree = Frontier::from_bytes(state.get::<_, i64>(4).cast_unsigned(), state.get(5)).unwrap_or_default();
+        while tree.size() < head.0 {
+            let events = self.client.query(READ_ALL, &[&to_i64(tree.size()), &CATCH_UP]).await?;
+            if events.is_empty() {
+                return Err(Failure::Final("the log has fewer events than its head says".to_owned()));
+            }
+            tree.extend(events.iter().map(|event| Hash::of_leaf(&stored_event(event))));
+        }
+        Ok(tree)
     }
 
     /// Writes what was admitted and commits; all of it goes to the server at once. A statement that fails
@@ -197,11 +225,13 @@ impl Session {
         let (times, actors) = (column(&events, |event| event.at.0), column(&events, |event| event.actor.as_deref()));
         let (correlations, causations) = (column(&events, |event| event.correlation), column(&events, |event| event.causation));
         let data = column(&events, |event| &*event.data);
+        let leaves: Vec<&[u8]> = looked.leaves.iter().map(|leaf| leaf.0.as_slice()).collect();
         let insert_streams: Parameters<'_, 2> = [&new_numbers, &new_names];
-        let insert_events: Parameters<'_, 10> = [&positions, &streams, &versions, &ids, &kinds, &times, &actors, &correlations, &causations, &data];
+        let insert_events: Parameters<'_, 11> = [&positions, &streams, &versions, &ids, &kinds, &times, &actors, &correlations, &causations, &data, &leaves];
+        let (size, frontier) = (to_i64(looked.tree.size()), looked.tree.to_bytes());
         let (head, said) = (to_i64(looked.position.0), looked.position.0.to_string());
         let news: Parameters<'_, 1> = [&said];
-        let ahead: Parameters<'_, 3> = [&head, &looked.at.0, &looked.last_stream];
+        let ahead: Parameters<'_, 5> = [&head, &looked.at.0, &looked.last_stream, &size, &frontier];
         let inserted = async { if new_names.is_empty() { Ok(0) } else { client.execute(&statements.insert_streams, &insert_streams).await } };
         let ended = async {
             let (notified, committed) = futures_util::future::join(client.execute(&statements.notify, &news), client.batch_execute("commit")).await;
@@ -223,9 +253,12 @@ struct Looked {
     position: Position,
     at: Timestamp,
     last_stream: i64,
+    tree: Frontier,
     known: HashMap<Uuid, StoredEvent>,
     streams: HashMap<String, StreamState>,
     written: Vec<StoredEvent>,
+    /// Of what is written.
+    leaves: Vec<Hash>,
 }
 
 struct StreamState {
@@ -258,6 +291,11 @@ impl Looked {
         });
         stream.version += draft.events.len() as u64;
         self.known.extend(draft.events.iter().map(|event| (event.id, event.clone())));
+        for event in &draft.events {
+            let leaf = Hash::of_leaf(event);
+            self.tree.push(leaf);
+            self.leaves.push(leaf);
+        }
         self.written.extend(draft.events.iter().cloned());
         Ok(draft.events)
     }

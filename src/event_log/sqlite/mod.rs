@@ -11,8 +11,9 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use self::writer::Writer;
+use super::merkle::{Frontier, Hash};
 use super::orders::{Orders, orders};
-use super::{Append, AppendError, Clock, LogError, OpenError, StoredEvent, without_holes};
+use super::{Append, AppendError, Clock, LogError, OpenError, StoredEvent, kept_frontier, without_holes};
 use crate::domain::event::{Position, RecordedEvent, Stream, Timestamp};
 use crate::sqlite::{self, Durability, FileLock, Readers, WalKeeper};
 
@@ -35,6 +36,11 @@ const READ_ALL: &str = "
 const READ_STREAM: &str = "
     select e.position, s.name, e.version, e.id, e.type, e.at, e.actor, e.correlation, e.causation, e.data
     from streams s cross join events e where s.name = ?1 and e.stream = s.number and e.version > ?2 order by e.version limit ?3";
+
+const TREE: &str = "select size, frontier from merkle";
+const LEAVES: &str = "select hash from events where position > ?1 order by position limit ?2";
+/// Events that an older version appended are put into the tree so many at a time.
+const CATCH_UP: usize = 10_000;
 
 /// The log. Cheap to clone.
 #[derive(Clone)]
@@ -73,9 +79,10 @@ impl SqliteEventLog {
         let (position, at) = last_event(&writer).map_err(&sqlite_error)?;
         let (head_sender, head) = watch::channel(position);
         let (orders, waiting) = orders();
+        let tree = caught_up_tree(&writer, position).map_err(&sqlite_error)?;
         let wal = WalKeeper::start(path).map_err(&sqlite_error)?;
         let log = Self::reading(path, orders, head, None).map_err(&sqlite_error)?;
-        let writer = Writer { connection: writer, wal, clock, position, at, head: head_sender, lock };
+        let writer = Writer { connection: writer, wal, clock, position, at, tree, head: head_sender, lock };
         thread::Builder::new().name("event-log".into()).spawn(move || writer.run(waiting)).expect("a thread can be started");
         Ok(log)
     }
@@ -176,6 +183,16 @@ impl SqliteEventLog {
         Ok(found.into_iter().find(|event| event.position == position))
     }
 
+    pub(super) async fn kept_tree(&self) -> Result<Frontier, LogError> {
+        let (size, bytes) = self.read(TREE, |statement| statement.query_row([], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, Vec<u8>>(1)?)))).await?;
+        kept_frontier(size, &bytes)
+    }
+
+    pub(super) async fn kept_leaves(&self, after: Position, limit: usize) -> Result<Vec<Option<Hash>>, LogError> {
+        let hash = |row: &Row<'_>| Ok(row.get::<_, Option<[u8; 32]>>(0)?.map(Hash));
+        self.read(LEAVES, move |statement| statement.query_map(params![to_i64(after.0), to_i64(limit as u64)], hash)?.collect()).await
+    }
+
     #[expect(clippy::unused_async, reason = "the port waits; this log answers at once")]
     async fn read<T>(&self, sql: &'static str, query: impl FnOnce(&mut rusqlite::CachedStatement<'_>) -> Result<T, rusqlite::Error>) -> Result<T, LogError> {
         let answer = self.readers.read(|connection| query(&mut connection.prepare_cached(sql)?));
@@ -197,6 +214,21 @@ fn check(path: &Path) -> Result<bool, OpenError> {
         return Err(OpenError::Newer { place: sqlite::place(path), found, known });
     }
     Ok(true)
+}
+
+/// The tree that is kept, with the events that were appended by a version without one. What is kept is not
+/// looked into here: a tree that is not the events' is for an audit to find.
+fn caught_up_tree(connection: &Connection, head: Position) -> Result<Frontier, rusqlite::Error> {
+    let (size, bytes): (u64, Vec<u8>) = connection.query_row(TREE, [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let mut tree = Frontier::from_bytes(size, &bytes).unwrap_or_default();
+    while tree.size() < head.0 {
+        let mut statement = connection.prepare_cached(READ_ALL)?;
+        let events = statement.query_map(params![to_i64(tree.size()), to_i64(CATCH_UP as u64)], stored_event)?;
+        for event in events {
+            tree.push(Hash::of_leaf(&event?));
+        }
+    }
+    Ok(tree)
 }
 
 fn last_event(connection: &Connection) -> Result<(Position, Timestamp), rusqlite::Error> {

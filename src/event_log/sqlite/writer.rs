@@ -6,6 +6,7 @@ use tokio::sync::watch;
 
 use super::{FIND_EVENT, stored_event};
 use crate::domain::event::{Position, Timestamp};
+use crate::event_log::merkle::{Frontier, Hash};
 use crate::event_log::orders::{Draft, NotWritten, Outcome, Waiting};
 use crate::event_log::{Clock, LogError, StoredEvent};
 use crate::sqlite::{FileLock, WalKeeper};
@@ -15,8 +16,9 @@ const STREAM_VERSION: &str = "
     select s.number, (select max(e.version) from events e where e.stream = s.number)
     from streams s where s.name = ?1";
 const INSERT_EVENT: &str = "
-    insert into events (position, stream, version, id, type, at, actor, correlation, causation, data)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    insert into events (position, stream, version, id, type, at, actor, correlation, causation, data, hash)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
+const KEEP_TREE: &str = "update merkle set size = ?1, frontier = ?2";
 
 /// The one thread that appends.
 pub(super) struct Writer {
@@ -25,6 +27,7 @@ pub(super) struct Writer {
     pub(super) clock: Clock,
     pub(super) position: Position,
     pub(super) at: Timestamp,
+    pub(super) tree: Frontier,
     pub(super) head: watch::Sender<Position>,
     pub(super) lock: FileLock,
 }
@@ -62,20 +65,23 @@ impl Writer {
     fn commit(&mut self, drafts: Vec<Draft>) -> Result<Vec<Outcome>, rusqlite::Error> {
         let transaction = self.connection.transaction()?;
         let now = (self.clock)();
-        let (mut position, mut at) = (self.position, self.at);
+        let (mut position, mut at, mut tree) = (self.position, self.at, self.tree.clone());
         let mut outcomes = Vec::with_capacity(drafts.len());
         for mut draft in drafts {
             outcomes.push(match admit(&transaction, &draft)? {
                 Admission::Known(outcome) => outcome,
                 Admission::New(stream) => {
                     draft.place(&mut position, &mut at, now);
-                    insert(&transaction, stream, &draft.events)?;
+                    insert(&transaction, stream, &draft.events, &mut tree)?;
                     Ok(draft.events)
                 }
             });
         }
+        if position > self.position {
+            transaction.prepare_cached(KEEP_TREE)?.execute(params![tree.size(), tree.to_bytes()])?;
+        }
         transaction.commit()?;
-        (self.position, self.at) = (position, at);
+        (self.position, self.at, self.tree) = (position, at, tree);
         Ok(outcomes)
     }
 }
@@ -103,17 +109,21 @@ fn admit(connection: &Connection, draft: &Draft) -> Result<Admission, rusqlite::
     Ok(if version == draft.expected { Admission::New(stream) } else { Admission::Known(Err(NotWritten::Conflict(version))) })
 }
 
-fn insert(connection: &Connection, stream: Option<i64>, events: &[StoredEvent]) -> Result<(), rusqlite::Error> {
+fn insert(connection: &Connection, stream: Option<i64>, events: &[StoredEvent], tree: &mut Frontier) -> Result<(), rusqlite::Error> {
     let stream = match stream {
         Some(stream) => stream,
         None => connection.prepare_cached(INSERT_STREAM)?.insert([&events[0].stream])?,
     };
     let mut statement = connection.prepare_cached(INSERT_EVENT)?;
-    events.iter().try_for_each(|event| insert_event(&mut statement, stream, event))
+    events.iter().try_for_each(|event| {
+        let leaf = Hash::of_leaf(event);
+        tree.push(leaf);
+        insert_event(&mut statement, stream, event, leaf)
+    })
 }
 
-fn insert_event(statement: &mut CachedStatement<'_>, stream: i64, event: &StoredEvent) -> Result<(), rusqlite::Error> {
+fn insert_event(statement: &mut CachedStatement<'_>, stream: i64, event: &StoredEvent, leaf: Hash) -> Result<(), rusqlite::Error> {
     let StoredEvent { position, stream: _, version, id, kind, at, actor, correlation, causation, data } = event;
-    statement.execute(params![position.0, stream, version, id, kind, at.0, actor, correlation, causation, data])?;
+    statement.execute(params![position.0, stream, version, id, kind, at.0, actor, correlation, causation, data, leaf.0])?;
     Ok(())
 }

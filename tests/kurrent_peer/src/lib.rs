@@ -159,6 +159,16 @@ impl Peer {
         }
     }
 
+    /// Changes an event behind everybody's back: the data of the last one of a stream whose name begins so.
+    ///
+    /// # Panics
+    /// When there is none.
+    pub fn tamper(&self, stream: &str, change: impl FnOnce(&mut Vec<u8>)) {
+        let mut log = lock(&self.state.log);
+        let record = log.records.iter_mut().rev().find(|record| record.stream.starts_with(stream.as_bytes())).expect("an event");
+        change(&mut record.data);
+    }
+
     /// At the same address, with what was appended.
     ///
     /// # Panics

@@ -1,0 +1,128 @@
+//! `entrenous checkpoint`, `verify` and `prove`: whether the log is what it was.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, bail};
+use sha2::{Digest as _, Sha256};
+
+use super::arguments::{CheckpointArguments, CheckpointKey, Data, Prove, Verify};
+use super::{keys, print, progress};
+use crate::audit::checkpoint::{Checkpoint, CheckpointSigner, CheckpointVerifier, origin};
+use crate::audit::lines::Export;
+use crate::audit::statement::{Proven, Statement, checkpoint, prove_consistency, prove_inclusion};
+use crate::audit::verify::{Agreement, Verified, verify, verify_source};
+use crate::event_log::EventLog;
+
+/// The key of checkpoints, in the data folder.
+const KEY_FILE: &str = "checkpoint.key";
+
+fn run<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+pub(super) fn run_checkpoint(arguments: &CheckpointArguments) -> anyhow::Result<()> {
+    let signer = signer(&arguments.key, &arguments.data)?;
+    if arguments.verifier {
+        return print(&format!("{}\n", signer.verifier()));
+    }
+    run(async {
+        let log = EventLog::open_read_only(&arguments.data.log_url()).await?;
+        print(&checkpoint(&log, &signer).await?)
+    })
+}
+
+pub(super) fn run_prove(arguments: &Prove) -> anyhow::Result<()> {
+    let signer = signer(&arguments.key, &arguments.data)?;
+    run(async {
+        let log = EventLog::open_read_only(&arguments.data.log_url()).await?;
+        let statement = match (&arguments.event, &arguments.since) {
+            (Some(event), _) => prove_inclusion(&log, *event, &signer).await?,
+            (None, Some(file)) => prove_consistency(&log, &read(file)?, &signer).await?,
+            (None, None) => bail!("--event or --since says what to prove"),
+        };
+        print(&format!("{}\n", serde_json::to_string_pretty(&statement)?))
+    })
+}
+
+pub(super) fn run_verify(arguments: &Verify) -> anyhow::Result<()> {
+    if let Some(file) = &arguments.proof {
+        let name = file.display();
+        let verifier = verifier(arguments)?;
+        let proven = Statement::parse(&read(file)?).and_then(|statement| statement.check(&verifier));
+        return print(&match proven.with_context(|| format!("{name} proves nothing"))? {
+            Proven::Inclusion { event, checkpoint } => {
+                format!("proven: the event {} (version {} of {}) is one of the {} of the checkpoint\n", event.id, event.version, event.stream, checkpoint.size)
+            }
+            Proven::Consistency { earlier, later } => format!("proven: the log of {} events goes on from that of {}\n", later.size, earlier.size),
+        });
+    }
+    let checkpoints = checkpoints(arguments)?;
+    run(async {
+        let verified = if let Some(file) = &arguments.export {
+            let bar = progress::bar(Export::check(file).with_context(|| format!("{} cannot be read", file.display()))?);
+            verify_source(Export::open(file)?, &checkpoints, |position| bar.set_position(position.0)).await?
+        } else {
+            let log = EventLog::open_read_only(&arguments.data.log_url()).await?;
+            let bar = progress::bar(log.latest().await?.0);
+            verify(&log, &origin(log.id()), &checkpoints, |position| bar.set_position(position.0)).await?
+        };
+        report(arguments, &checkpoints, &verified)
+    })
+}
+
+fn report(arguments: &Verify, checkpoints: &[Checkpoint], verified: &Verified) -> anyhow::Result<()> {
+    let mut lines = vec![format!("{} events, root {}", verified.tree.size(), verified.tree.root())];
+    for ((file, checkpoint), agreement) in arguments.checkpoint.iter().zip(checkpoints).zip(&verified.agreements) {
+        let standing = match agreement {
+            Some(Agreement::Equal) => "equal",
+            Some(Agreement::Extended) => "extended since",
+            None => "DIFFERS",
+        };
+        lines.push(format!("{} ({} events): {standing}", file.display(), checkpoint.size));
+    }
+    if verified.without_leaf > 0 {
+        lines.push(format!("{} events were appended before leaves were kept: the tree and checkpoints alone speak for them", verified.without_leaf));
+    }
+    lines.extend(verified.findings.iter().map(ToString::to_string));
+    if verified.more_findings > 0 {
+        lines.push(format!("and {} more", verified.more_findings));
+    }
+    print(&format!("{}\n", lines.join("\n")))?;
+    if verified.is_sound() { Ok(()) } else { bail!("the log is not what it was") }
+}
+
+fn checkpoints(arguments: &Verify) -> anyhow::Result<Vec<Checkpoint>> {
+    if arguments.checkpoint.is_empty() {
+        return Ok(vec![]);
+    }
+    let verifier = verifier(arguments)?;
+    arguments.checkpoint.iter().map(|file| verifier.open(&read(file)?).with_context(|| format!("{} cannot be trusted", file.display()))).collect()
+}
+
+/// The key that was given, or the public half of the data folder's own.
+fn verifier(arguments: &Verify) -> anyhow::Result<CheckpointVerifier> {
+    if let Some(verifier) = &arguments.verifier {
+        return Ok(verifier.clone());
+    }
+    let file = key_file(&arguments.key, &arguments.data);
+    let secret = fs::read(&file).with_context(|| format!("--verifier is needed, or the key in {}", file.display()))?;
+    Ok(of_secret(&secret).verifier())
+}
+
+fn signer(key: &CheckpointKey, data: &Data) -> anyhow::Result<CheckpointSigner> {
+    Ok(of_secret(&keys::secret_of(&key_file(key, data))?))
+}
+
+fn key_file(key: &CheckpointKey, data: &Data) -> std::path::PathBuf {
+    key.checkpoint_key.clone().unwrap_or_else(|| data.data.join(KEY_FILE))
+}
+
+/// The file's text, without line ends at its end, is hashed to the 32 bytes of the key.
+fn of_secret(secret: &[u8]) -> CheckpointSigner {
+    CheckpointSigner::new(&Sha256::digest(secret.trim_ascii_end()).into())
+}
+
+fn read(file: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(file).with_context(|| format!("{} cannot be read", file.display()))
+}
