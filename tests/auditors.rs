@@ -33,7 +33,7 @@ pub async fn community(inside: &Inside) {
         inside.mutate(&people[4], "markAsRead", json!({ "with": "ann" }), "conversation { id }").await;
         inside.mutate(&people[3], "blockUser", json!({ "userId": "ann" }), "user { id }").await;
     }
-    inside.mutate(&people[0], "configureChatSection", json!({ "title": "Messages" }), "chatSection { title }").await;
+    inside.mutate(&people[0], "configureChatSection", json!({ "title": "Messages", "listTemplate": 2 }), "chatSection { title }").await;
 }
 
 async fn all(log: &EventLog) -> Vec<StoredEvent> {

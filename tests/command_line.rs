@@ -137,7 +137,7 @@ async fn a_damaged_log_is_not_started_on() {
 
 #[test]
 fn every_option_has_its_variable() {
-    for command in ["serve", "token", "events", "import", "replay", "checkpoint", "prove", "verify", "copy"] {
+    for command in ["serve", "token", "events", "import", "replay", "checkpoint", "prove", "verify", "projections", "copy"] {
         let (_, help, _) = run(&[command, "--help"]);
         let options = help.lines().filter(|line| line.trim_start().starts_with("--")).count();
         assert_eq!(options, help.matches("[env: ENTRENOUS_").count(), "{help}");

@@ -19,6 +19,7 @@ mod laws;
 mod model;
 mod nodes;
 mod postgres_log;
+mod projections;
 mod read_store;
 mod read_store_contract;
 mod readme;

@@ -111,15 +111,31 @@ impl Progress {
 /// # Errors
 /// When the log cannot be read, is not the one that the views were made from, or the views cannot be written.
 pub async fn catch_up(log: &EventLog, store: &ReadStore, node: uuid::Uuid) -> Result<Checkpoint, ProjectorError> {
+    fold_up_to(log, store, node, Position(u64::MAX), |_| {}).await
+}
+
+/// Brings the views up to a position, and no further. `told` hears of every batch.
+///
+/// # Errors
+/// As for [`catch_up`].
+pub async fn fold_up_to(
+    log: &EventLog,
+    store: &ReadStore,
+    node: uuid::Uuid,
+    last: Position,
+    mut told: impl FnMut(Position),
+) -> Result<Checkpoint, ProjectorError> {
     let lease = store.try_lead(node).await?.ok_or(StoreError::Fenced)?;
     let mut checkpoint = trusted_checkpoint(log, &lease).await?;
     let nobody = Hub::default();
     let mut folder = Folder::new(&lease, store, &nobody);
     loop {
-        let events = log.read_all(checkpoint.position, BATCH).await?;
-        let Some(last) = events.last() else { break };
-        checkpoint = Checkpoint { position: last.position, event: last.id };
+        let mut events = log.read_all(checkpoint.position, BATCH).await?;
+        events.retain(|event| event.position <= last);
+        let Some(newest) = events.last() else { break };
+        checkpoint = Checkpoint { position: newest.position, event: newest.id };
         folder.fold(&events, checkpoint).await?;
+        told(checkpoint.position);
     }
     lease.release().await;
     Ok(checkpoint)

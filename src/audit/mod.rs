@@ -1,5 +1,5 @@
 //! What auditors do with the log: read it as lines, write lines back as a log, ask what somebody saw, and find out
-//! whether it is what it was.
+//! whether it is what it was, and the views what it says.
 
 pub mod checkpoint;
 pub mod lines;
@@ -7,3 +7,4 @@ pub mod proof;
 pub mod replay;
 pub mod statement;
 pub mod verify;
+pub mod views;

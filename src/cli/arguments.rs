@@ -39,6 +39,9 @@ pub(super) enum Command {
     Import(Import),
     /// Print a user's list, or a conversation, as it was at a past moment.
     Replay(Replay),
+    /// Where the views stand, and whether they are what the log says.
+    #[command(subcommand)]
+    Projections(ProjectionsCommand),
     /// Print a signed checkpoint of the event log: how many events it has, and the root of their Merkle tree.
     Checkpoint(CheckpointArguments),
     /// Prove that an event is in the log, or that the log goes on from a checkpoint.
@@ -63,6 +66,43 @@ pub(super) struct Data {
 impl Data {
     pub fn log_url(&self) -> StoreUrl {
         self.log.clone().unwrap_or_else(|| StoreUrl::Sqlite(self.data.join("events.db")))
+    }
+}
+
+/// Where the views are.
+#[derive(Args, Debug)]
+pub(super) struct ViewsUrl {
+    /// The views: sqlite:FILE or <postgres://…>. Default: views.db in the data folder.
+    #[arg(long, env = "ENTRENOUS_VIEWS", hide_env_values = true, value_name = "URL")]
+    pub views: Option<StoreUrl>,
+}
+
+impl ViewsUrl {
+    pub fn url(&self, data: &Data) -> StoreUrl {
+        self.views.clone().unwrap_or_else(|| StoreUrl::Sqlite(data.data.join("views.db")))
+    }
+}
+
+#[derive(Debug, Subcommand)]
+pub(super) enum ProjectionsCommand {
+    /// Where each projection stands: its position, how far it is behind, its version.
+    Status(Views),
+    /// Fold the log anew and compare row by row; the differing rows are printed.
+    Verify(Views),
+}
+
+/// A log and the views made from it.
+#[derive(Args, Debug)]
+pub(super) struct Views {
+    #[command(flatten)]
+    pub data: Data,
+    #[command(flatten)]
+    pub views: ViewsUrl,
+}
+
+impl Views {
+    pub fn url(&self) -> StoreUrl {
+        self.views.url(&self.data)
     }
 }
 
@@ -97,9 +137,8 @@ pub(super) struct Serve {
     pub listen: SocketAddr,
     #[command(flatten)]
     pub data: Data,
-    /// The views: sqlite:FILE or <postgres://…>. Default: views.db in the data folder.
-    #[arg(long, env = "ENTRENOUS_VIEWS", hide_env_values = true, value_name = "URL")]
-    pub views: Option<StoreUrl>,
+    #[command(flatten)]
+    pub views: ViewsUrl,
     #[command(flatten)]
     pub keys: Keys,
     /// How many seconds the clocks of this service and of whoever signs tokens may differ.
@@ -231,7 +270,7 @@ fn socket_address(given: &str) -> Result<SocketAddr, String> {
 
 impl Serve {
     pub fn views_url(&self) -> StoreUrl {
-        self.views.clone().unwrap_or_else(|| StoreUrl::Sqlite(self.data.data.join("views.db")))
+        self.views.url(&self.data)
     }
 }
 

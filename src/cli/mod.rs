@@ -7,6 +7,7 @@ mod events;
 mod import;
 mod keys;
 mod progress;
+mod projections;
 mod proofs;
 mod replay;
 mod serve;
@@ -33,6 +34,7 @@ pub fn main() -> ExitCode {
         Command::Events(events) => events::run(&events),
         Command::Import(arguments) => import::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),
+        Command::Projections(command) => projections::run(&command),
         Command::Checkpoint(arguments) => proofs::run_checkpoint(&arguments),
         Command::Prove(arguments) => proofs::run_prove(&arguments),
         Command::Verify(arguments) => proofs::run_verify(&arguments),

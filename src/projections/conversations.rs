@@ -60,7 +60,7 @@ impl Projection for Conversations {
     type Key = (UserId, UserId);
     type Row = ConversationRow;
 
-    const SHAPE: Shape = Shape { name: "conversations", version: 1, sql: include_str!("../../projections/conversations.sql") };
+    const SHAPE: Shape = Shape { name: "conversations", version: 1, key: &["owner", "contact"], sql: include_str!("../../projections/conversations.sql") };
 
     /// Both rows, whoever acted: each knows the version of the stream.
     fn touched(recorded: &RecordedEvent) -> Vec<Self::Key> {

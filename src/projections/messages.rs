@@ -36,7 +36,7 @@ impl Projection for Messages {
     type Key = (ConversationId, u64);
     type Row = MessageRow;
 
-    const SHAPE: Shape = Shape { name: "messages", version: 1, sql: include_str!("../../projections/messages.sql") };
+    const SHAPE: Shape = Shape { name: "messages", version: 1, key: &["conversation", "number"], sql: include_str!("../../projections/messages.sql") };
 
     fn touched(recorded: &RecordedEvent) -> Vec<Self::Key> {
         match (&recorded.event, &recorded.stream) {

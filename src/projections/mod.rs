@@ -35,6 +35,8 @@ pub struct Shape {
     pub name: &'static str,
     /// Raised when the fold means something else with the same table.
     pub version: u32,
+    /// The columns of its primary key.
+    pub key: &'static [&'static str],
     pub sql: &'static str,
 }
 

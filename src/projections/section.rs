@@ -19,7 +19,7 @@ impl Projection for Section {
     type Key = ();
     type Row = SectionRow;
 
-    const SHAPE: Shape = Shape { name: "section", version: 1, sql: include_str!("../../projections/section.sql") };
+    const SHAPE: Shape = Shape { name: "section", version: 1, key: &["only_one"], sql: include_str!("../../projections/section.sql") };
 
     fn touched(recorded: &RecordedEvent) -> Vec<()> {
         match &recorded.event {

@@ -28,7 +28,7 @@ impl Projection for Users {
     type Key = UserId;
     type Row = UserRow;
 
-    const SHAPE: Shape = Shape { name: "users", version: 1, sql: include_str!("../../projections/users.sql") };
+    const SHAPE: Shape = Shape { name: "users", version: 1, key: &["id"], sql: include_str!("../../projections/users.sql") };
 
     fn touched(recorded: &RecordedEvent) -> Vec<UserId> {
         match &recorded.event {

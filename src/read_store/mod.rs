@@ -10,6 +10,7 @@ mod queries;
 mod reader;
 mod reads;
 mod rows;
+pub mod snapshot;
 mod sqlite;
 
 use std::sync::Arc;

@@ -30,7 +30,7 @@ const CHANNEL: &str = "entrenous_views";
 const NOW_AND_THEN: Duration = Duration::from_secs(1);
 /// Nodes that open a store at once make its tables one after the other.
 const LOCK_TABLES: &str = "select pg_advisory_xact_lock(hashtextextended('entrenous_views', 0))";
-const HAS_TABLES: &str = "select to_regclass('entrenous_views.checkpoints') is not null";
+pub(super) const HAS_TABLES: &str = "select to_regclass('entrenous_views.checkpoints') is not null";
 /// What there is beside the projections' own tables.
 const PROJECTOR: &str = "
     create table projector (

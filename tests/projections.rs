@@ -1,0 +1,114 @@
+//! What operators see of the views (A3): where they stand, and every row that is not what the log says.
+
+use std::sync::Arc;
+
+use entrenous::audit::views::{Compared, ViewsError, compare, status};
+use entrenous::cli::new_id;
+use entrenous::domain::event::Position;
+use entrenous::storage::StoreUrl;
+use serde_json::json;
+
+use crate::auditors::community;
+use crate::support::Server;
+use crate::support::inside::{Back, Inside, Place, dump};
+use crate::support::postgres;
+use crate::support::process::run;
+
+/// Changes stored views behind the service's back.
+async fn tamper(views: &StoreUrl, sql: &str) {
+    match views {
+        StoreUrl::Sqlite(path) => rusqlite::Connection::open(path).expect("a file").execute_batch(sql).expect(sql),
+        StoreUrl::Postgres(url) => {
+            postgres::connect(url).await.batch_execute(&format!("set search_path = entrenous_views; {sql}")).await.expect(sql);
+        }
+        StoreUrl::Kurrent(_) => unreachable!("it keeps no rows"),
+    }
+}
+
+async fn every_row_is_compared_beside_the_service(back: Back) {
+    let place = Arc::new(Place::new(Back::Sqlite, back).await);
+    let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+    community(&inside).await;
+    let (log, views) = (inside.app.log(), place.views(0));
+    let compared = async || -> Compared { compare(log, &views, new_id(), |_| {}).await.expect("compared") };
+    let sound = compared().await;
+    assert_eq!(sound.differences, []);
+    assert_eq!(sound.position, log.head());
+    let rows = dump(&views).await.len() - 4;
+    assert_eq!(sound.rows.iter().map(|(_, rows)| *rows).sum::<u64>(), rows as u64, "all of them");
+
+    for (sql, told) in [
+        ("update messages set text = 'autre chose' where number = 1 and sender = 'ann'", "messages: stored: "),
+        ("update users set search_name = 'x' where id = 'bob'", "users: stored: id=\"bob\""),
+        ("update conversations set read = read + 1 where owner = 'ann' and contact = 'bob'", "conversations: stored: owner=\"ann\""),
+        ("update conversations set blocked = 1 - blocked where owner = 'dan' and contact = 'ann'", "blocked="),
+        ("update section set list_template = 3", "section: stored: "),
+        ("delete from messages where sender = 'cid' and number = 1", "messages: missing: "),
+        ("delete from users where id = 'eve'", "users: missing: id=\"eve\""),
+    ] {
+        tamper(&views, sql).await;
+        let found = compared().await;
+        assert!(found.differences.iter().any(|difference| difference.to_string().contains(told)), "{sql}: {:?}", found.differences);
+        assert!(!found.is_equal());
+    }
+    let surplus = "insert into users select 'mallory', name, picture, contactable, 99, version, sort_key, search_name, changed from users where id = 'ann'";
+    tamper(&views, surplus).await;
+    let found = compared().await;
+    assert!(found.differences.iter().any(|difference| difference.to_string().starts_with("users: not in the log: id=\"mallory\"")));
+
+    tamper(&views, "update checkpoints set version = 99 where projection = 'users'").await;
+    assert!(matches!(compare(log, &views, new_id(), |_| {}).await, Err(ViewsError::OtherVersion(name)) if name == "users"));
+    let states = status(log, &views).await.expect("read");
+    assert_eq!(states.iter().filter(|state| !state.is_current).map(|state| state.name.as_str()).collect::<Vec<_>>(), ["users"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a3_every_row_of_a_file_is_compared_beside_the_service() {
+    every_row_is_compared_beside_the_service(Back::Sqlite).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a3_every_row_in_postgresql_is_compared_beside_the_service() {
+    every_row_is_compared_beside_the_service(Back::Postgres).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a3_what_is_not_folded_yet_is_told() {
+    let mut inside = Inside::start().await;
+    let ann = inside.sign_in("ann").await;
+    inside.sign_in("bob").await;
+    let folded = inside.app.log().head();
+    let _held = inside.stall().await;
+    let app = inside.app.clone();
+    let sending = tokio::spawn(async move { app.send_message(&ann, "bob", "salut", None).await });
+    let mut head = inside.app.log().head_watch();
+    head.wait_for(|head| *head > folded).await.expect("appended");
+    let states = status(inside.app.log(), &inside.views()).await.expect("read");
+    assert_eq!(states.len(), 4);
+    for state in states {
+        assert_eq!((state.position, state.head, state.behind, state.is_current), (folded, Position(folded.0 + 1), 1, true));
+        assert!(state.waiting_since.is_some_and(|since| since <= entrenous::cli::now()));
+    }
+    sending.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a3_the_command_line_tells_it_beside_the_service() {
+    let server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    alice.sent(&bob, "salut").await;
+    let data = server.data().to_str().expect("UTF-8");
+    let (ok, out, error) = run(&["projections", "status", "--data", data]);
+    assert!(ok && error.is_empty() && out.lines().count() == 5, "{out}{error}");
+    let fields: Vec<&str> = out.lines().nth(1).expect("a line").split_whitespace().collect();
+    assert_eq!(fields[..6], ["conversations", "3", "3", "0", "0", "1"]);
+    let (ok, out, error) = run(&["projections", "verify", "--data", data]);
+    assert!(ok && error.is_empty() && out.contains("compared at position 3: 2 of users, 2 of conversations, 1 of messages, 0 of section"), "{out}{error}");
+    tamper(&StoreUrl::Sqlite(server.file("views.db")), "update messages set text = 'adieu'").await;
+    let (ok, out, error) = run(&["projections", "verify", "--data", data]);
+    assert!(!ok && error.contains("not what the log says"), "{error}");
+    assert!(out.contains("text=\"adieu\"") && out.contains("by the log: text=\"salut\""), "{out}");
+    let (ok, _, error) = run(&["projections", "verify", "--data", "/nowhere"]);
+    assert!(!ok && error.contains("there is no event log here yet"), "{error}");
+    alice.mutate("sendMessage", json!({ "to": "bob", "text": "encore" }), "message { id }").await;
+}
