@@ -140,7 +140,8 @@ async fn a_hole_is_noticed() {
         log.append(append(stream(1), n, vec![message(u128::from(n), n + 1)])).await.expect("appended");
     }
     database.client().await.execute("delete from entrenous_log.events where position = 3", &[]).await.expect("deleted");
-    let error = log.read_all(Position(0), 10).await.expect_err("a hole");
+    let reader = EventLog::open_read_only(&StoreUrl::Postgres(database.url())).await.expect("open");
+    let error = reader.read_all(Position(0), 10).await.expect_err("a hole");
     assert!(matches!(error, LogError::Undecodable { position: Position(3), .. }), "{error}");
 }
 

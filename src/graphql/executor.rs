@@ -157,7 +157,12 @@ impl Executor {
         }
         let Operation { request, shape, .. } = operation;
         let responses = AssertUnwindSafe(self.schema.execute_stream(request.data(Arc::clone(&session)))).catch_unwind();
-        responses.map(move |response| response.map_or_else(|_| panicked(&session), |executed| Response::executed(&shape, executed))).boxed()
+        let answer = move |(place, response): (usize, Result<_, _>)| match response {
+            Ok(executed) if place == 0 => Response::first(&shape, executed),
+            Ok(executed) => Response::executed(&shape, executed),
+            Err(_) => panicked(&session),
+        };
+        responses.enumerate().map(answer).boxed()
     }
 }
 

@@ -42,6 +42,13 @@ impl Response {
         Self { data: Some((Arc::clone(shape), data)), errors }
     }
 
+    /// What the executor made of a subscription at first: an error of its field says that it did not begin.
+    pub(super) fn first(shape: &Arc<Shape>, executed: Executed) -> Self {
+        let has_begun = executed.errors.iter().all(|error| error.path.len() > 1);
+        let response = Self::executed(shape, executed);
+        if has_begun { response } else { Self { data: None, ..response } }
+    }
+
     /// Whether nothing was executed.
     #[must_use]
     pub fn is_refusal(&self) -> bool {

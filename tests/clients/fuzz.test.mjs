@@ -659,8 +659,10 @@ test('a subscription tells each event as graphql-js would tell it', async (t) =>
     const { operation } = judge(request);
     if (operation && operation.kind !== 'subscription') return undefined;
     const events = (asked) => inbox.get(afterOf(judge(asked).operation)) ?? inbox.get('odd');
-    const ask = async (asked) => firstEvents(asked, 'alice', judge(asked).operation ? events(asked).length : 1);
+    const isInbox = (asked) => followedBy(judge(asked).operation)?.name.value === 'inbox';
+    const ask = async (asked) => firstEvents(asked, 'alice', isInbox(asked) ? events(asked).length : 1);
     return faultOf(request, ask, (asked, answer) => {
+      if (judge(asked).operation && !isInbox(asked)) return checkForbidden(asked, answer);
       const isRefused = answer.events.length === 1 && !('data' in JSON.parse(answer.text));
       if (isRefused || !judge(asked).operation) return checkAnswer(asked, answer, 'events');
       assert.equal(answer.events.length, events(asked).length, 'as many events');
@@ -677,11 +679,22 @@ function sealed(text) {
   return text.replace(/"[\w-]{22}"/g, '"cursor"');
 }
 
-/** What an operation's subscription resumes after. */
+/** The field that a subscription follows. */
+function followedBy(operation) {
+  return operation && [...collect(operation, rootOf(operation), [operation.node.selectionSet]).values()][0][0];
+}
+
+/** What the inbox resumes after. */
 function afterOf(operation) {
-  if (!operation) return undefined;
-  const [[node]] = collect(operation, rootOf(operation), [operation.node.selectionSet]).values();
-  return getArgumentValues(fieldOf(rootOf(operation), 'inbox'), node, operation.variables).after ?? undefined;
+  return operation && (getArgumentValues(fieldOf(rootOf(operation), 'inbox'), followedBy(operation), operation.variables).after ?? undefined);
+}
+
+/** A subscription that is not for who asked does not begin. */
+function checkForbidden(request, answer) {
+  const { errors, data } = checkForm(answer, 'events');
+  if (judge(request).excuse || isDifferent(STRICT, request, errors)) return;
+  assert.equal(data, undefined, 'no data, for nothing was executed');
+  for (const { extensions } of errors) assert.ok(['FORBIDDEN', 'BAD_USER_INPUT'].includes(extensions.code), extensions.code);
 }
 
 const INBOX = `subscription ($after: String) { inbox(after: $after) { __typename
