@@ -60,7 +60,7 @@ const TEXT: &str = "'Un message comme on en envoie tous les jours, ni long ni co
 const COMPUTED: &str = "
     set search_path = entrenous_views;
     create function conversations_last_message(c conversations) returns messages stable language sql as $$
-        select m from messages m where m.conversation = c.conversation and m.number = c.sent + coalesce(c.blocked_at, c.received) $$;
+        select m from entrenous_views.messages m where m.conversation = c.conversation and m.number = c.sent + coalesce(c.blocked_at, c.received) $$;
     create function conversations_unread(c conversations) returns bigint stable language sql as $$
         select coalesce(c.blocked_at, c.received) - c.read $$;
     comment on table conversations is '@foreignKey (contact) references users (id)|@fieldName contactUser'";
@@ -155,11 +155,13 @@ struct PostGraphile {
 impl PostGraphile {
     async fn start(folder: &Path, url: &str) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port();
-        let mut command = Command::new(folder.join("node_modules/.bin/postgraphile"));
+        let bin = folder.join("node_modules/.bin");
+        let mut command = Command::new(bin.join("postgraphile"));
         command
             .current_dir(folder)
             .args(["--config", "graphile.config.js"])
             .env("DATABASE_URL", url)
+            .env("PATH", format!("{}:{}", bin.display(), std::env::var("PATH").unwrap_or_default()))
             .env("PORT", port.to_string())
             .env("NODE_ENV", "production");
         let child = command.stdout(Stdio::null()).spawn().expect("PostGraphile starts");

@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -34,7 +34,7 @@ impl OpenError {
         }
     }
 
-    fn io(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
+    pub(crate) fn io(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
         |source| Self::Io { place: place(path), source }
     }
 }
@@ -189,10 +189,18 @@ impl Readers {
     }
 
     /// A connection until it is dropped.
-    pub(crate) fn lend(&self) -> Result<Lent<'_>, rusqlite::Error> {
+    pub(crate) fn lend(&self) -> Result<Lent<&Self>, rusqlite::Error> {
+        Ok(Lent { connection: Some(self.take()?), readers: self })
+    }
+
+    /// A connection that keeps its readers until it is dropped.
+    pub(crate) fn lend_kept(readers: &Arc<Self>) -> Result<Lent<Arc<Self>>, rusqlite::Error> {
+        Ok(Lent { connection: Some(readers.take()?), readers: Arc::clone(readers) })
+    }
+
+    fn take(&self) -> Result<Connection, rusqlite::Error> {
         let idle = self.lock_idle().pop();
-        let connection = idle.map_or_else(|| open_reader(&self.path), Ok)?;
-        Ok(Lent { readers: self, connection: Some(connection) })
+        idle.map_or_else(|| open_reader(&self.path), Ok)
     }
 
     fn lock_idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
@@ -201,12 +209,12 @@ impl Readers {
 }
 
 /// A connection that goes back to its readers. A transaction that was begun on it ends there.
-pub(crate) struct Lent<'a> {
-    readers: &'a Readers,
+pub(crate) struct Lent<R: Deref<Target = Readers>> {
+    readers: R,
     connection: Option<Connection>,
 }
 
-impl Deref for Lent<'_> {
+impl<R: Deref<Target = Readers>> Deref for Lent<R> {
     type Target = Connection;
 
     fn deref(&self) -> &Connection {
@@ -214,13 +222,13 @@ impl Deref for Lent<'_> {
     }
 }
 
-impl DerefMut for Lent<'_> {
+impl<R: Deref<Target = Readers>> DerefMut for Lent<R> {
     fn deref_mut(&mut self) -> &mut Connection {
         self.connection.as_mut().expect("it is given back at the end")
     }
 }
 
-impl Drop for Lent<'_> {
+impl<R: Deref<Target = Readers>> Drop for Lent<R> {
     fn drop(&mut self) {
         let connection = self.connection.take().expect("it is given back once");
         if connection.is_autocommit() || connection.execute_batch("rollback").is_ok() {

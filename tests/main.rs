@@ -23,6 +23,7 @@ mod projections;
 mod read_store;
 mod read_store_contract;
 mod readme;
+mod rebuild;
 mod resume;
 mod sockets;
 mod support;

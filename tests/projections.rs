@@ -15,7 +15,7 @@ use crate::support::postgres;
 use crate::support::process::run;
 
 /// Changes stored views behind the service's back.
-async fn tamper(views: &StoreUrl, sql: &str) {
+pub async fn tamper(views: &StoreUrl, sql: &str) {
     match views {
         StoreUrl::Sqlite(path) => rusqlite::Connection::open(path).expect("a file").execute_batch(sql).expect(sql),
         StoreUrl::Postgres(url) => {

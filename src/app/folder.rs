@@ -1,10 +1,9 @@
 //! Folds batches of events into the rows of a read store, under its lease, and says what open clients are told.
 
-use std::collections::{HashMap, HashSet};
-
 use quick_cache::unsync::Cache;
 
 use super::feed::Hub;
+use super::folding::{Folding, touched};
 use super::projector::who_is_concerned;
 use crate::domain::event::{Event, RecordedEvent};
 use crate::domain::ids::UserId;
@@ -13,7 +12,7 @@ use crate::projections::conversations::{ConversationRow, Conversations, InboxCha
 use crate::projections::messages::Messages;
 use crate::projections::section::Section;
 use crate::projections::users::Users;
-use crate::read_store::{Checkpoint, InboxItem, ItemChange, Lease, ReadStore, Rows, StoreError, Touched};
+use crate::read_store::{Checkpoint, InboxItem, ItemChange, Lease, ReadStore, Rows, StoreError};
 
 /// Rows of conversations kept in memory between batches: two each, of some hundred bytes.
 const KEPT: usize = 20_000;
@@ -76,20 +75,6 @@ impl<'a> Folder<'a> {
     }
 }
 
-fn touched(events: &[RecordedEvent]) -> Touched {
-    let mut touched = Touched::default();
-    for event in events {
-        touched.users.extend(Users::touched(event));
-        touched.conversations.extend(Conversations::touched(event));
-        touched.section |= !Section::touched(event).is_empty();
-    }
-    touched.users.sort_unstable();
-    touched.users.dedup();
-    touched.conversations.sort_unstable();
-    touched.conversations.dedup();
-    touched
-}
-
 fn conversation_items(recorded: &RecordedEvent, conversations: &Folding<Conversations>, messages: &Folding<Messages>, hub: &Hub) -> Vec<(UserId, InboxItem)> {
     let Event::Conversation(event) = &recorded.event else { return vec![] };
     let watched = Conversations::touched(recorded).into_iter().filter(|(owner, _)| hub.is_watched(owner));
@@ -123,38 +108,4 @@ async fn profile_and_section_items(store: &ReadStore, events: &[RecordedEvent], 
         told.extend(who_is_concerned(store, recorded, hub).await?.into_iter().map(|viewer| (viewer, item.clone())));
     }
     Ok(told)
-}
-
-/// One projection's rows of a batch: loaded once, folded in memory, each changed one written once.
-struct Folding<P: Projection> {
-    rows: HashMap<P::Key, P::Row>,
-    /// Keys of changed rows, in the order of their first change.
-    changed: Vec<P::Key>,
-    is_changed: HashSet<P::Key>,
-}
-
-impl<P: Projection> Folding<P> {
-    fn from(rows: impl IntoIterator<Item = (P::Key, P::Row)>) -> Self {
-        Self { rows: rows.into_iter().collect(), changed: Vec::new(), is_changed: HashSet::new() }
-    }
-
-    fn fold(&mut self, event: &RecordedEvent) {
-        for key in P::touched(event) {
-            let row = self.rows.remove(&key);
-            if let Some(row) = P::evolve(&key, row, event) {
-                self.rows.insert(key.clone(), row);
-            }
-            if self.is_changed.insert(key.clone()) {
-                self.changed.push(key);
-            }
-        }
-    }
-
-    fn row(&self, key: &P::Key) -> Option<&P::Row> {
-        self.rows.get(key)
-    }
-
-    fn into_changed(mut self) -> Vec<P::Row> {
-        self.changed.iter().filter_map(|key| self.rows.remove(key)).collect()
-    }
 }

@@ -6,15 +6,17 @@
 //! | who may do what | [`access`] |
 //! | commands: load, decide, append, retry a conflict | [`submit`], [`standing`] |
 //! | queries | [`ask`], and of the log itself [`events`] |
-//! | the log folded into the read store | [`projector`], [`folder`] |
+//! | the log folded into the read store | [`projector`], [`folder`]; a long stretch of it [`bulk`] |
 //! | what open clients are told, and resume | [`feed`] |
 
 pub mod access;
 pub mod ask;
+mod bulk;
 pub mod cursor;
 pub mod events;
 pub mod feed;
 mod folder;
+mod folding;
 mod latest;
 pub mod projector;
 mod rate;

@@ -8,11 +8,12 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::sync::watch;
 
+use super::bulk::Bulk;
 use super::feed::Hub;
 use super::folder::Folder;
 use super::{App, Fault};
@@ -26,6 +27,10 @@ use crate::storage::Backoff;
 
 /// The most events of one batch.
 const BATCH: usize = 4_096;
+/// Bytes of rows in memory while views that are far behind catch up, unless told otherwise; about.
+pub const MEMORY: usize = 64 << 20;
+/// Events behind from which on it is far.
+const FAR: u64 = 4 * BATCH as u64;
 /// How often a leader says that it is there, and an observer asks whether it still is, while nothing happens.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
@@ -111,10 +116,11 @@ impl Progress {
 /// # Errors
 /// When the log cannot be read, is not the one that the views were made from, or the views cannot be written.
 pub async fn catch_up(log: &EventLog, store: &ReadStore, node: uuid::Uuid) -> Result<Checkpoint, ProjectorError> {
-    fold_up_to(log, store, node, Position(u64::MAX), |_| {}).await
+    fold_up_to(log, store, node, Position(u64::MAX), MEMORY, |_| {}).await
 }
 
-/// Brings the views up to a position, and no further. `told` hears of every batch.
+/// Brings the views up to a position, and no further, with so many bytes of rows in memory, about. `told` hears of
+/// every batch.
 ///
 /// # Errors
 /// As for [`catch_up`].
@@ -123,21 +129,46 @@ pub async fn fold_up_to(
     store: &ReadStore,
     node: uuid::Uuid,
     last: Position,
-    mut told: impl FnMut(Position),
+    memory: usize,
+    told: impl FnMut(Position),
 ) -> Result<Checkpoint, ProjectorError> {
     let lease = store.try_lead(node).await?.ok_or(StoreError::Fenced)?;
-    let mut checkpoint = trusted_checkpoint(log, &lease).await?;
-    let nobody = Hub::default();
-    let mut folder = Folder::new(&lease, store, &nobody);
+    let checkpoint = trusted_checkpoint(log, &lease).await?;
+    let checkpoint = fold_far(log, &lease, checkpoint, last, memory, told).await?;
+    lease.release().await;
+    Ok(checkpoint)
+}
+
+/// Folds a long stretch of the log; the next part is read meanwhile.
+async fn fold_far(
+    log: &EventLog,
+    lease: &Lease,
+    mut checkpoint: Checkpoint,
+    last: Position,
+    memory: usize,
+    mut told: impl FnMut(Position),
+) -> Result<Checkpoint, ProjectorError> {
+    let read = |after: Position| {
+        let log = log.clone();
+        tokio::spawn(async move { log.read_all(after, BATCH).await })
+    };
+    let mut bulk = Bulk::new(lease, memory, checkpoint == Checkpoint::default());
+    let mut renewed = Instant::now();
+    let mut reading = read(checkpoint.position);
     loop {
-        let mut events = log.read_all(checkpoint.position, BATCH).await?;
+        let mut events = reading.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
         events.retain(|event| event.position <= last);
         let Some(newest) = events.last() else { break };
         checkpoint = Checkpoint { position: newest.position, event: newest.id };
-        folder.fold(&events, checkpoint).await?;
+        reading = read(checkpoint.position);
+        bulk.fold(&events).await?;
+        if renewed.elapsed() > HEARTBEAT {
+            lease.renew().await?;
+            renewed = Instant::now();
+        }
         told(checkpoint.position);
     }
-    lease.release().await;
+    bulk.write().await?;
     Ok(checkpoint)
 }
 
@@ -219,10 +250,16 @@ impl Projector {
         let (log, store, hub) = (&app.0.log, &app.0.store, &app.0.hub);
         let mut checkpoint = trusted_checkpoint(log, lease).await?;
         METRICS.projector_leads.set(1);
+        if log.latest().await?.0.saturating_sub(checkpoint.position.0) > FAR {
+            checkpoint = fold_far(log, lease, checkpoint, Position(u64::MAX), MEMORY, |_| {}).await?;
+        }
         self.tell_what_was_folded(checkpoint.position).await?;
         let mut follow = log.follow(checkpoint.position);
         let mut folder = Folder::new(lease, store, hub);
         loop {
+            if lease.is_superseded() {
+                return Ok(Turn::Over);
+            }
             let Ok(events) = tokio::time::timeout(HEARTBEAT, follow.next(BATCH)).await else {
                 lease.renew().await?;
                 continue;
@@ -231,7 +268,9 @@ impl Projector {
             let Some(last) = events.last() else { continue };
             checkpoint = Checkpoint { position: last.position, event: last.id };
             let timer = Timer::start();
-            let told = folder.fold(&events, checkpoint).await?;
+            let mut told = folder.fold(&events, checkpoint).await?;
+            // Views that were made anew may begin before what was told already.
+            told.retain(|(_, item)| Some(item.position) > self.told);
             METRICS.fold_time.observe(timer.seconds());
             METRICS.fold_batch.observe(f64::from(u32::try_from(events.len()).unwrap_or(u32::MAX)));
             // First whoever waits for an answer, then who is told of it: S4, that somebody is told must not show in

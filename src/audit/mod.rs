@@ -4,6 +4,7 @@
 pub mod checkpoint;
 pub mod lines;
 pub mod proof;
+pub mod rebuild;
 pub mod replay;
 pub mod statement;
 pub mod verify;

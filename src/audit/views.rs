@@ -8,16 +8,18 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::app::projector::{ProjectorError, fold_up_to};
+use crate::app::projector::{MEMORY, ProjectorError, fold_up_to};
 use crate::domain::event::{Position, Timestamp};
 use crate::event_log::{EventLog, LogError};
 use crate::projections::{ALL, Shape};
-use crate::read_store::snapshot::{Cell, ProjectionState, Snapshot, StoredRow};
+use crate::read_store::snapshot::{Cell, Snapshot, StoredRow};
 use crate::read_store::{OpenError, ReadStore, StoreError};
 use crate::storage::StoreUrl;
 
 /// Rows compared at once.
 const WINDOW: usize = 2_000;
+/// Stretches of a table that are compared, where not all of it is.
+const SAMPLES: u64 = 20;
 /// Differences that are told; the others are counted.
 const TOLD: usize = 100;
 
@@ -36,6 +38,8 @@ pub enum ViewsError {
     Folder(#[from] std::io::Error),
     #[error("the views were made from another log, or from events that the log does not have (position {0})")]
     OtherLog(Position),
+    #[error("the views are being made anew by another process")]
+    IsBeingRebuilt,
     #[error("the views of {0} were made by another version of it: start the service of this version once")]
     OtherVersion(String),
 }
@@ -75,7 +79,7 @@ pub async fn status(log: &EventLog, views: &StoreUrl) -> Result<Vec<Status>, Vie
             behind += events.len() as u64;
         }
         found.push(Status {
-            is_current: shape_of(&state).is_some(),
+            is_current: state.is_current(),
             sql_hash: hash(&state.sql),
             name: state.name,
             position: state.position,
@@ -92,9 +96,13 @@ fn hash(sql: &str) -> String {
     format!("{:x}", Sha256::digest(sql))
 }
 
-fn shape_of(state: &ProjectionState) -> Option<&'static Shape> {
-    const SHAPES: &[Shape] = &ALL;
-    SHAPES.iter().find(|shape| shape.name == state.name && i64::from(shape.version) == state.version && shape.sql == state.sql)
+/// How much is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    Nothing,
+    /// The counts, and stretches of each table.
+    Samples,
+    Everything,
 }
 
 /// A row that is not what the log says.
@@ -104,8 +112,20 @@ pub enum Difference {
     Missing { table: &'static str, row: StoredRow },
     /// A row is stored that the log does not make.
     Surplus { table: &'static str, row: StoredRow },
+    /// There are not as many rows.
+    Count { table: &'static str, stored: u64, made: u64 },
     /// The stored row differs.
     Other { table: &'static str, stored: StoredRow, made: StoredRow },
+}
+
+impl Difference {
+    /// The table that it is in.
+    #[must_use]
+    pub fn table(&self) -> &'static str {
+        match self {
+            Self::Missing { table, .. } | Self::Surplus { table, .. } | Self::Count { table, .. } | Self::Other { table, .. } => table,
+        }
+    }
 }
 
 impl fmt::Display for Difference {
@@ -120,6 +140,7 @@ impl fmt::Display for Difference {
                 write!(f, "{table}: not in the log:")?;
                 write_row(f, row)
             }
+            Self::Count { table, stored, made } => write!(f, "{table}: {stored} rows stored; by the log: {made}"),
             Self::Other { table, stored, made } => {
                 write!(f, "{table}: stored:")?;
                 write_row(f, stored)?;
@@ -136,11 +157,13 @@ impl fmt::Display for Difference {
 pub struct Compared {
     /// Up to where the views were folded.
     pub position: Position,
-    /// Rows compared, by table.
+    /// Rows that there are, by table.
     pub rows: Vec<(&'static str, u64)>,
     /// The first hundred.
     pub differences: Vec<Difference>,
     pub more_differences: u64,
+    /// Whether only stretches of the larger tables were compared.
+    pub is_sampled: bool,
 }
 
 impl Compared {
@@ -163,7 +186,7 @@ pub async fn compare(log: &EventLog, views: &StoreUrl, node: Uuid, told: impl Fn
     let stored = Snapshot::open(views).await?;
     let states = stored.projections().await?;
     for state in &states {
-        if shape_of(state).is_none() {
+        if !state.is_current() {
             return Err(ViewsError::OtherVersion(state.name.clone()));
         }
         let is_known = state.position == Position(0) || log.at(state.position).await?.is_some_and(|event| event.id == state.event);
@@ -171,31 +194,53 @@ pub async fn compare(log: &EventLog, views: &StoreUrl, node: Uuid, told: impl Fn
             return Err(ViewsError::OtherLog(state.position));
         }
     }
-    let mut compared = Compared { position: states.iter().map(|state| state.position).max().unwrap_or_default(), ..Compared::default() };
+    let position = states.iter().map(|state| state.position).max().unwrap_or_default();
     let folder = tempfile::Builder::new().prefix("entrenous-verify").tempdir()?;
     let made_at = StoreUrl::Sqlite(folder.path().join("views.db"));
     let store = ReadStore::open(&made_at, log.id()).await?;
-    fold_up_to(log, &store, node, compared.position, told).await?;
-    let made = Snapshot::open(&made_at).await?;
+    fold_up_to(log, &store, node, position, MEMORY, told).await?;
+    compare_all(&stored, &Snapshot::open(&made_at).await?, position, Extent::Everything).await
+}
+
+/// Compares two generations that are folded up to the same position.
+pub(super) async fn compare_all(stored: &Snapshot, made: &Snapshot, position: Position, extent: Extent) -> Result<Compared, ViewsError> {
+    let mut compared = Compared { position, ..Compared::default() };
     for shape in &ALL {
-        compare_tables(shape, &stored, &made, &mut compared).await?;
+        let counts = (stored.count(shape).await?, made.count(shape).await?);
+        compared.rows.push((shape.name, counts.0.max(counts.1)));
+        if extent == Extent::Everything || counts.0 <= SAMPLES * WINDOW as u64 {
+            compare_tables(shape, (stored, made), None, u64::MAX, &mut compared).await?;
+            continue;
+        }
+        compared.is_sampled = true;
+        if counts.0 != counts.1 {
+            compared.differ(Difference::Count { table: shape.name, stored: counts.0, made: counts.1 });
+        }
+        for sample in 0..SAMPLES {
+            let after = made.key_at(shape, counts.1 / SAMPLES * sample).await?;
+            compare_tables(shape, (stored, made), after, WINDOW as u64, &mut compared).await?;
+        }
     }
     Ok(compared)
 }
 
-/// Both tables in the order of their keys, side by side.
-async fn compare_tables(shape: &Shape, stored: &Snapshot, made: &Snapshot, compared: &mut Compared) -> Result<(), StoreError> {
+/// Both tables in the order of their keys, side by side: so many rows after a key.
+async fn compare_tables(
+    shape: &'static Shape,
+    (stored, made): (&Snapshot, &Snapshot),
+    after: Option<Vec<Cell>>,
+    most: u64,
+    compared: &mut Compared,
+) -> Result<(), StoreError> {
     let table = shape.name;
-    let (mut stored, mut made) = (Rows::new(shape, stored), Rows::new(shape, made));
-    let mut count = 0;
-    loop {
+    let (mut stored, mut made) = (Rows::new(shape, stored, after.clone()), Rows::new(shape, made, after));
+    for _ in 0..most {
         let order = match (stored.key().await?, made.key().await?) {
             (None, None) => break,
             (Some(_), None) => Ordering::Less,
             (None, Some(_)) => Ordering::Greater,
             (Some(stored), Some(made)) => stored.cmp(&made),
         };
-        count += 1;
         match order {
             Ordering::Less => compared.differ(Difference::Surplus { table, row: stored.take() }),
             Ordering::Greater => compared.differ(Difference::Missing { table, row: made.take() }),
@@ -207,7 +252,6 @@ async fn compare_tables(shape: &Shape, stored: &Snapshot, made: &Snapshot, compa
             }
         }
     }
-    compared.rows.push((table, count));
     Ok(())
 }
 
@@ -222,8 +266,8 @@ struct Rows<'a> {
 }
 
 impl<'a> Rows<'a> {
-    fn new(shape: &'a Shape, snapshot: &'a Snapshot) -> Self {
-        Self { shape, snapshot, read: vec![], last: None, is_over: false }
+    fn new(shape: &'a Shape, snapshot: &'a Snapshot, after: Option<Vec<Cell>>) -> Self {
+        Self { shape, snapshot, read: vec![], last: after, is_over: false }
     }
 
     /// The next row's key; none at the end.

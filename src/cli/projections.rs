@@ -1,11 +1,15 @@
-//! `entrenous projections`: where the views stand, and whether they are what the log says.
+//! `entrenous projections`: where the views stand, whether they are what the log says, and how they are made anew.
+
+use std::time::Instant;
 
 use anyhow::bail;
 
-use super::arguments::{ProjectionsCommand, Views};
+use super::arguments::{Comparison, ProjectionsCommand, Rebuild, Views};
 use super::{new_id, now, print, progress};
-use crate::audit::views::{Status, compare, status};
+use crate::audit::rebuild::{Options, Rebuilt, Step, rebuild};
+use crate::audit::views::{Compared, Extent, Status, compare, status};
 use crate::event_log::EventLog;
+use crate::read_store::ReadStore;
 
 pub(super) fn run(command: &ProjectionsCommand) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -13,6 +17,11 @@ pub(super) fn run(command: &ProjectionsCommand) -> anyhow::Result<()> {
         match command {
             ProjectionsCommand::Status(views) => print_status(views).await,
             ProjectionsCommand::Verify(views) => verify(views).await,
+            ProjectionsCommand::Rebuild(arguments) => make_anew(arguments).await,
+            ProjectionsCommand::Drop(views) => {
+                let dropped = ReadStore::drop_others(&views.url()).await?;
+                print(&format!("{dropped} removed\n"))
+            }
         }
     })
 }
@@ -34,12 +43,57 @@ async fn verify(views: &Views) -> anyhow::Result<()> {
     let outcome = compare(&log, &views.url(), new_id(), |position| bar.set_position(position.0)).await;
     bar.finish_and_clear();
     let compared = outcome?;
-    let mut lines: Vec<String> = compared.differences.iter().map(ToString::to_string).collect();
-    if compared.more_differences > 0 {
-        lines.push(format!("and {} more", compared.more_differences));
-    }
-    let rows: Vec<String> = compared.rows.iter().map(|(table, rows)| format!("{rows} of {table}")).collect();
-    lines.push(format!("compared at position {}: {} rows", compared.position, rows.join(", ")));
-    print(&format!("{}\n", lines.join("\n")))?;
+    print(&lines_of(&compared, None))?;
     if compared.is_equal() { Ok(()) } else { bail!("the views are not what the log says") }
+}
+
+/// What a comparison found, of one projection or all.
+fn lines_of(compared: &Compared, name: Option<&str>) -> String {
+    let is_asked_for = |table: &str| name.is_none_or(|name| name == table);
+    let mut lines: Vec<String> = compared.differences.iter().filter(|difference| is_asked_for(difference.table())).map(ToString::to_string).collect();
+    if compared.more_differences > 0 {
+        lines.push(format!("and {} more differences", compared.more_differences));
+    }
+    let rows = compared.rows.iter().filter(|(table, _)| is_asked_for(table)).map(|(table, rows)| format!("{rows} of {table}"));
+    let samples = if compared.is_sampled { " (stretches of them)" } else { "" };
+    lines.push(format!("compared at position {}: {} rows{samples}\n", compared.position, rows.collect::<Vec<_>>().join(", ")));
+    lines.join("\n")
+}
+
+async fn make_anew(arguments: &Rebuild) -> anyhow::Result<()> {
+    let log = EventLog::open_read_only(&arguments.views.data.log_url()).await?;
+    let options = Options {
+        memory: usize::try_from(arguments.memory << 20)?,
+        compared: match arguments.compare {
+            Comparison::Nothing => Extent::Nothing,
+            Comparison::Samples => Extent::Samples,
+            Comparison::Everything => Extent::Everything,
+        },
+        switches: !arguments.prepare,
+    };
+    let bar = progress::bar(log.latest().await?.0);
+    let begun = Instant::now();
+    let outcome = rebuild(&log, &arguments.views.url(), new_id(), options, |step| match step {
+        Step::Folded(position) => {
+            bar.set_length(bar.length().unwrap_or_default().max(position.0));
+            bar.set_position(position.0);
+        }
+        Step::Indexing => bar.set_message("indexing"),
+        Step::Comparing => bar.set_message("comparing"),
+        Step::Switching => bar.set_message("switching"),
+    })
+    .await;
+    bar.finish_and_clear();
+    let Rebuilt { from, to, compared } = outcome?;
+    let found = match compared {
+        Some(compared) => lines_of(&compared, arguments.name.as_deref()),
+        None => "not compared\n".to_owned(),
+    };
+    let end = if arguments.prepare {
+        "they are kept for a version that has these projections: start it, or rebuild again to use them now"
+    } else {
+        "they are the current ones now; those before are kept until `entrenous projections drop`"
+    };
+    let seconds = begun.elapsed().as_secs_f64();
+    print(&format!("{found}folded events {} to {to} in {seconds:.1} s: {end}\n", from.0 + 1))
 }

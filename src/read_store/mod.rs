@@ -4,6 +4,7 @@
 //! Refuses rows made from another log, for they may be all that is left of it. Rows made by other folds, or
 //! damaged, are made anew.
 
+mod generations;
 mod inbox;
 mod postgres;
 mod queries;
@@ -31,9 +32,9 @@ use crate::storage::StoreUrl;
 
 pub use crate::storage::OpenError;
 pub use inbox::{InboxItem, ItemChange, Missed};
-use postgres::{PostgresLease, PostgresReadStore};
+use postgres::{PostgresHold, PostgresLease, PostgresReadStore};
 use reader::{Columns, Moment, Unreadable};
-use sqlite::SqliteReadStore;
+use sqlite::{SqliteLease, SqliteReadStore};
 
 /// Why the read store cannot answer.
 #[derive(Clone, Debug, Error)]
@@ -309,6 +310,65 @@ impl ReadStore {
         }
     }
 
+    /// Opens the generation after the current one, to be built beside it: as far as it was built, or empty.
+    ///
+    /// # Errors
+    /// When the store cannot be reached, or another process builds.
+    pub async fn build(url: &StoreUrl, log: Uuid) -> Result<Self, OpenError> {
+        let kept = match url {
+            StoreUrl::Sqlite(path) => Kept::Sqlite(SqliteReadStore::build(path, log)?),
+            StoreUrl::Postgres(url) => Kept::Postgres(Box::new(PostgresReadStore::build(url, log).await?)),
+            StoreUrl::Kurrent(_) => return Err(OpenError::Foreign { place: url.to_string(), what: "a read store" }),
+        };
+        Ok(Self { kept, calls: Arc::default() })
+    }
+
+    /// Makes a built generation fit to be read: its indexes.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn finish(&self) -> Result<(), StoreError> {
+        match &self.kept {
+            Kept::Sqlite(store) => store.finish().await,
+            Kept::Postgres(store) => store.finish().await,
+        }
+    }
+
+    /// Keeps everybody from the current generation where they could not go over to this one by themselves.
+    ///
+    /// # Errors
+    /// When the store fails, or is read for too long.
+    pub async fn hold(&self) -> Result<Hold, StoreError> {
+        match &self.kept {
+            Kept::Sqlite(_) => Ok(Hold(None)),
+            Kept::Postgres(store) => Ok(Hold(Some(store.hold().await?))),
+        }
+    }
+
+    /// Makes a built and finished generation the current one. The one before is kept.
+    ///
+    /// # Errors
+    /// When the store fails. On a lost connection it may have become current.
+    pub async fn switch(&self, url: &StoreUrl, hold: Hold) -> Result<(), StoreError> {
+        match (&self.kept, hold.0, url) {
+            (Kept::Sqlite(store), _, StoreUrl::Sqlite(path)) => store.switch(path),
+            (Kept::Postgres(_), Some(hold), _) => hold.switch().await,
+            _ => Err(StoreError::Failed("it was built elsewhere".into())),
+        }
+    }
+
+    /// Removes every generation but the current one. Returns how many there were.
+    ///
+    /// # Errors
+    /// When the store cannot be reached, or somebody builds.
+    pub async fn drop_others(url: &StoreUrl) -> Result<usize, OpenError> {
+        match url {
+            StoreUrl::Sqlite(path) => SqliteReadStore::drop_others(path),
+            StoreUrl::Postgres(url) => PostgresReadStore::drop_others(url).await,
+            StoreUrl::Kurrent(_) => Err(OpenError::Foreign { place: url.to_string(), what: "a read store" }),
+        }
+    }
+
     /// Whether several nodes may have it open.
     #[must_use]
     pub fn is_shared(&self) -> bool {
@@ -336,7 +396,7 @@ impl ReadStore {
     /// When the store fails.
     pub async fn try_lead(&self, node: Uuid) -> Result<Option<Lease>, StoreError> {
         match &self.kept {
-            Kept::Sqlite(store) => Ok(Some(Lease(Held::Sqlite(store.clone())))),
+            Kept::Sqlite(store) => Ok(Some(Lease(Held::Sqlite(store.lead()?)))),
             Kept::Postgres(store) => Ok(store.try_lead(node).await?.map(|lease| Lease(Held::Postgres(Box::new(lease))))),
         }
     }
@@ -462,12 +522,22 @@ impl ReadStore {
     }
 }
 
+/// The current generation, kept from everybody until this is dropped or switched.
+pub struct Hold(Option<PostgresHold>);
+
+impl Hold {
+    /// How far it is folded; none where that does not matter.
+    #[must_use]
+    pub fn position(&self) -> Option<Position> {
+        self.0.as_ref().and_then(|hold| hold.position)
+    }
+}
+
 /// The right to fold: one node at a time has it for a store.
 pub struct Lease(Held);
 
 enum Held {
-    /// The file's lock is the lease.
-    Sqlite(SqliteReadStore),
+    Sqlite(SqliteLease),
     Postgres(Box<PostgresLease>),
 }
 
@@ -478,7 +548,7 @@ impl Lease {
     /// When the store fails.
     pub async fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
         match &self.0 {
-            Held::Sqlite(store) => reads::checkpoint(&mut store.reader(Moment::Each)?).await,
+            Held::Sqlite(lease) => lease.checkpoint(),
             Held::Postgres(lease) => lease.checkpoint().await,
         }
     }
@@ -492,7 +562,7 @@ impl Lease {
             return Ok(Rows::default());
         }
         match &self.0 {
-            Held::Sqlite(store) => store.load(touched).await,
+            Held::Sqlite(lease) => lease.load(touched).await,
             Held::Postgres(lease) => lease.load(touched).await,
         }
     }
@@ -503,8 +573,28 @@ impl Lease {
     /// When the store fails, or another node has the lease. Nothing was written then, or it cannot be known.
     pub async fn apply(&self, rows: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
         match &self.0 {
-            Held::Sqlite(store) => store.apply(rows, checkpoint).await,
+            Held::Sqlite(lease) => lease.apply(rows, checkpoint).await,
             Held::Postgres(lease) => lease.apply(rows, checkpoint).await,
+        }
+    }
+
+    /// The same for very many rows, best in the order of their keys.
+    ///
+    /// # Errors
+    /// As for [`Lease::apply`].
+    pub async fn apply_many(&self, rows: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
+        match &self.0 {
+            Held::Sqlite(lease) => lease.apply(rows, checkpoint).await,
+            Held::Postgres(lease) => lease.apply_many(rows, checkpoint).await,
+        }
+    }
+
+    /// Whether another generation of the store is the current one now.
+    #[must_use]
+    pub fn is_superseded(&self) -> bool {
+        match &self.0 {
+            Held::Sqlite(lease) => lease.is_superseded(),
+            Held::Postgres(_) => false,
         }
     }
 

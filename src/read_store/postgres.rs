@@ -7,10 +7,11 @@ use std::time::Duration;
 use deadpool_postgres::{Object, Pool, PoolError};
 use futures_util::future::{join, join_all, join3, join5, try_join3};
 use tokio::sync::watch;
+use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
-use tokio_postgres::{Client, Row, Statement};
+use tokio_postgres::{Client, Row, Statement, Transaction};
 use uuid::Uuid;
 
 use super::reader::{Columns, Moment, Read, Reader, Unreadable, Value};
@@ -18,19 +19,36 @@ use super::{Checkpoint, OpenError, Rows, StoreError, StoredCheckpoint, Touched, 
 use crate::domain::event::Position;
 use crate::domain::ids::UserId;
 use crate::postgres::{self, Ended, Looking, Parameters, Server};
-use crate::projections;
 use crate::projections::conversations::ConversationRow;
 use crate::projections::messages::MessageRow;
 use crate::projections::section::SectionRow;
 use crate::projections::users::UserRow;
+use crate::projections::{self, Shape};
+use crate::storage::Backoff;
 
-const SCHEMA: &str = "entrenous_views";
+/// The tables that are current, those being built beside them, and those before.
+pub(super) const SCHEMA: &str = "entrenous_views";
+pub(super) const NEXT: &str = "entrenous_views_next";
+const OLD: &str = "entrenous_views_old";
 const CHANNEL: &str = "entrenous_views";
 /// How often the checkpoint is looked at, in case a notification was lost.
 const NOW_AND_THEN: Duration = Duration::from_secs(1);
 /// Nodes that open a store at once make its tables one after the other.
 const LOCK_TABLES: &str = "select pg_advisory_xact_lock(hashtextextended('entrenous_views', 0))";
-pub(super) const HAS_TABLES: &str = "select to_regclass('entrenous_views.checkpoints') is not null";
+pub(super) const HAS_TABLES: &str = "select to_regclass('checkpoints') is not null";
+/// Whether what was built beside is finished.
+const IS_PREPARED: &str = "select obj_description(to_regnamespace('entrenous_views_next'), 'pg_namespace') is not distinct from 'prepared'";
+const PREPARED: &str = "comment on schema entrenous_views_next is 'prepared'";
+/// No statement is in the middle of the current tables, and none begins, until the transaction ends.
+const HOLD: &str = "
+    lock table entrenous_views.projector, entrenous_views.checkpoints, entrenous_views.users, entrenous_views.conversations,
+        entrenous_views.messages, entrenous_views.section in access exclusive mode";
+/// Whoever leads finds itself fenced, and leads anew in the new tables.
+const FENCE_ALL: &str = "
+    update entrenous_views_next.projector
+    set node = null, epoch = greatest(epoch, coalesce((select max(epoch) from entrenous_views.projector), 0)) + 1";
+const MAKE_OLD: &str = "drop schema if exists entrenous_views_old cascade; alter schema entrenous_views rename to entrenous_views_old";
+const MAKE_CURRENT: &str = "alter schema entrenous_views_next rename to entrenous_views; comment on schema entrenous_views is null";
 /// What there is beside the projections' own tables.
 const PROJECTOR: &str = "
     create table projector (
@@ -57,6 +75,8 @@ const IS_LED_ELSEWHERE: &str = "
     select 1::bigint from projector where node is not null and node <> $1 and seen >= clock_timestamp() - interval '3 seconds'";
 const FENCE: &str = "select fence($1)";
 const RELEASE: &str = "update projector set node = null where epoch = $1";
+/// Rows written at once, of many.
+const CHUNK: usize = 10_000;
 const NOTIFY: &str = "select pg_notify('entrenous_views', $1)";
 
 /// The read store in PostgreSQL. Cheap to clone.
@@ -70,8 +90,19 @@ pub(super) struct PostgresReadStore {
 
 impl PostgresReadStore {
     pub(super) async fn open(url: &str, log: Uuid) -> Result<Self, OpenError> {
-        let server = Server::new(url)?.with_settings("entrenous views", &["search_path=entrenous_views", "statement_timeout=30s"]);
+        let server = views_of(url, SCHEMA, "30s")?;
         prepare_tables(&server, log).await?;
+        Ok(Self::of(server))
+    }
+
+    /// The next generation, as far as it was built: without its indexes until it is finished.
+    pub(super) async fn build(url: &str, log: Uuid) -> Result<Self, OpenError> {
+        let server = views_of(url, NEXT, "0")?;
+        prepare_next(&server, log).await?;
+        Ok(Self::of(server))
+    }
+
+    fn of(server: Server) -> Self {
         let checkpoint = Arc::new(watch::channel(Checkpoint::default()).0);
         let (known, noted) = (Arc::clone(&checkpoint), Arc::clone(&checkpoint));
         let is_known = Arc::new(move |position| Position(position) == noted.borrow().position);
@@ -84,12 +115,69 @@ impl PostgresReadStore {
                 Ok(())
             })
         });
-        Ok(Self { pool: server.pool(postgres::CONNECTIONS), server, checkpoint, _looking: Arc::new(looking) })
+        Self { pool: server.pool(postgres::CONNECTIONS), server, checkpoint, _looking: Arc::new(looking) }
+    }
+
+    /// Makes the indexes of the tables that were built, as far as there are none.
+    pub(super) async fn finish(&self) -> Result<(), StoreError> {
+        let client = self.server.connect().await.map_err(|error| failed(&error))?;
+        let mut sql = String::new();
+        for shape in projections::ALL {
+            sql += &shape.indexes();
+        }
+        client.batch_execute(&format!("{sql} analyze users, conversations, messages; {PREPARED}")).await.map_err(|error| failed(&error))
+    }
+
+    /// Keeps everybody else from the current tables until it is dropped, or switched.
+    pub(super) async fn hold(&self) -> Result<PostgresHold, StoreError> {
+        let server = self.server.with_settings("entrenous switch", &["lock_timeout=1s"]);
+        let client = server.connect().await.map_err(|error| failed(&error))?;
+        let failed = |error: tokio_postgres::Error| failed(&error);
+        let mut backoff = Backoff::new();
+        let mut attempts = 0;
+        loop {
+            client.batch_execute("begin").await.map_err(failed)?;
+            if client.query_one("select to_regclass('entrenous_views.checkpoints') is null", &[]).await.map_err(failed)?.get(0) {
+                return Ok(PostgresHold { client, position: None });
+            }
+            match client.batch_execute(HOLD).await {
+                Ok(()) => break,
+                // Somebody reads for long: nobody is to wait behind us meanwhile.
+                Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) && attempts < HOLD_ATTEMPTS => {
+                    client.batch_execute("rollback").await.map_err(failed)?;
+                    attempts += 1;
+                    backoff.wait().await;
+                }
+                Err(error) => return Err(failed(error)),
+            }
+        }
+        let row = client.query_one("select max(position) from entrenous_views.checkpoints", &[]).await.map_err(failed)?;
+        Ok(PostgresHold { client, position: row.get::<_, Option<i64>>(0).map(|position| Position(position.cast_unsigned())) })
+    }
+
+    /// Removes every generation but the current one. Returns how many there were.
+    pub(super) async fn drop_others(url: &str) -> Result<usize, OpenError> {
+        let server = views_of(url, NEXT, "0")?;
+        let unreachable = |error: tokio_postgres::Error| server.unreachable(&error);
+        let mut client = server.connect().await.map_err(unreachable)?;
+        let transaction = client.transaction().await.map_err(unreachable)?;
+        transaction.execute(LOCK_TABLES, &[]).await.map_err(unreachable)?;
+        if transaction.query_one(HAS_TABLES, &[]).await.map_err(unreachable)?.get(0) && transaction.query_one(IS_LED, &[]).await.map_err(unreachable)?.get(0) {
+            return Err(OpenError::InUse { place: format!("the schema {NEXT} of {}", server.place), holder: "a rebuild".to_owned() });
+        }
+        let mut dropped = 0;
+        for schema in [NEXT, OLD] {
+            let is_there = transaction.query_one("select to_regnamespace($1) is not null", &[&schema]).await.map_err(unreachable)?;
+            dropped += usize::from(is_there.get::<_, bool>(0));
+            transaction.batch_execute(&format!("drop schema if exists {schema} cascade")).await.map_err(unreachable)?;
+        }
+        transaction.commit().await.map_err(unreachable)?;
+        Ok(dropped)
     }
 
     pub(super) async fn has_rows(url: &str) -> bool {
         let found = async {
-            let client = Server::new(url).ok()?.with_settings("entrenous views", &["search_path=entrenous_views"]).connect().await.ok()?;
+            let client = views_of(url, SCHEMA, "30s").ok()?.connect().await.ok()?;
             client.query_one(queries::CHECKPOINT, &[]).await.ok()
         };
         found.await.is_some_and(|row| row.get::<_, i64>(0) > 0)
@@ -126,6 +214,31 @@ impl PostgresReadStore {
     }
 }
 
+/// How many times the current tables are asked for before somebody who reads for long is in the way.
+const HOLD_ATTEMPTS: usize = 60;
+
+/// The current tables, held.
+pub(super) struct PostgresHold {
+    client: Client,
+    /// How far they are folded; none where there are none.
+    pub(super) position: Option<Position>,
+}
+
+impl PostgresHold {
+    /// Makes what was built beside the current tables, in one transaction.
+    pub(super) async fn switch(self) -> Result<(), StoreError> {
+        let old =
+            if self.position.is_some() { format!("{FENCE_ALL}; {MAKE_OLD};") } else { format!("create schema if not exists {SCHEMA}; drop schema {SCHEMA};") };
+        let switched = self.client.batch_execute(&format!("{old} {MAKE_CURRENT}; notify {CHANNEL}; commit")).await;
+        switched.map_err(|error| failed(&error))
+    }
+}
+
+fn views_of(url: &str, schema: &str, statement_timeout: &str) -> Result<Server, OpenError> {
+    let settings = [format!("search_path={schema}"), format!("statement_timeout={statement_timeout}")];
+    Ok(Server::new(url)?.with_settings("entrenous views", &settings.each_ref().map(String::as_str)))
+}
+
 /// Makes the tables where there are none, and anew where they are of other projections and nobody folds them.
 async fn prepare_tables(server: &Server, log: Uuid) -> Result<(), OpenError> {
     let place = || format!("the schema {SCHEMA} of {}", server.place);
@@ -134,30 +247,83 @@ async fn prepare_tables(server: &Server, log: Uuid) -> Result<(), OpenError> {
     let transaction = client.transaction().await.map_err(unreachable)?;
     transaction.execute(LOCK_TABLES, &[]).await.map_err(unreachable)?;
     if transaction.query_one(HAS_TABLES, &[]).await.map_err(unreachable)?.get(0) {
-        let stored = transaction.query(queries::CHECKPOINTS, &[]).await.map_err(unreachable)?;
-        let stored: Result<Vec<StoredCheckpoint>, Unreadable> = stored.iter().map(|row| StoredCheckpoint::read(row)).collect();
-        let stored = stored.map_err(|error| OpenError::Damaged { place: place(), detail: error.to_string() })?;
-        if stored.iter().any(|stored| stored.log != log) {
-            return Err(OpenError::Diverged { place: place() });
-        }
-        if super::are_of_these_shapes(&stored) {
-            return Ok(());
+        match are_usable(&transaction, server, &place(), log).await? {
+            Usable::Yes => return Ok(()),
+            Usable::OfAnotherLog => return Err(OpenError::Diverged { place: place() }),
+            Usable::OfOtherProjections => {}
         }
         if transaction.query_one(IS_LED, &[]).await.map_err(unreachable)?.get(0) {
             return Err(OpenError::InUse { place: place(), holder: "a node of another version, whose projections differ".to_owned() });
         }
+        transaction.batch_execute(MAKE_OLD).await.map_err(unreachable)?;
+        if is_prepared(server, log).await? {
+            transaction.batch_execute(MAKE_CURRENT).await.map_err(unreachable)?;
+            return transaction.commit().await.map_err(unreachable);
+        }
         tracing::info!(place = %place(), "the views are made anew from the log: the projections have changed");
-        transaction.batch_execute(&format!("drop schema {SCHEMA} cascade")).await.map_err(unreachable)?;
     }
-    transaction.batch_execute(&format!("create schema if not exists {SCHEMA}")).await.map_err(unreachable)?;
-    transaction.batch_execute(&adapted(queries::CHECKPOINTS_TABLE)).await.map_err(unreachable)?;
-    transaction.batch_execute(PROJECTOR).await.map_err(unreachable)?;
-    for shape in projections::ALL {
-        transaction.batch_execute(&adapted(shape.sql)).await.map_err(unreachable)?;
-        let version = i64::from(shape.version);
-        transaction.execute(queries::INSERT_CHECKPOINT, &[&shape.name, &log, &Uuid::nil(), &version, &shape.sql]).await.map_err(unreachable)?;
-    }
+    create_tables(&transaction, SCHEMA, log, |shape| shape.sql.to_owned()).await.map_err(unreachable)?;
     transaction.commit().await.map_err(unreachable)
+}
+
+/// Makes the tables to build in, unless there are some to go on with.
+async fn prepare_next(server: &Server, log: Uuid) -> Result<(), OpenError> {
+    let unreachable = |error: tokio_postgres::Error| server.unreachable(&error);
+    let mut client = server.connect().await.map_err(unreachable)?;
+    let transaction = client.transaction().await.map_err(unreachable)?;
+    transaction.execute(LOCK_TABLES, &[]).await.map_err(unreachable)?;
+    if transaction.query_one(HAS_TABLES, &[]).await.map_err(unreachable)?.get(0) {
+        if matches!(are_usable(&transaction, server, NEXT, log).await?, Usable::Yes) {
+            return Ok(());
+        }
+        transaction.batch_execute(&format!("drop schema {NEXT} cascade")).await.map_err(unreachable)?;
+    }
+    create_tables(&transaction, NEXT, log, Shape::table).await.map_err(unreachable)?;
+    transaction.commit().await.map_err(unreachable)
+}
+
+/// Whether a generation was built to its end by these projections.
+async fn is_prepared(server: &Server, log: Uuid) -> Result<bool, OpenError> {
+    let next = server.with_settings("entrenous views", &[&format!("search_path={NEXT}")]);
+    let unreachable = |error: tokio_postgres::Error| server.unreachable(&error);
+    let mut client = next.connect().await.map_err(unreachable)?;
+    let transaction = client.transaction().await.map_err(unreachable)?;
+    let is_there = transaction.query_one(HAS_TABLES, &[]).await.map_err(unreachable)?.get(0);
+    Ok(is_there
+        && transaction.query_one(IS_PREPARED, &[]).await.map_err(unreachable)?.get(0)
+        && matches!(are_usable(&transaction, server, NEXT, log).await?, Usable::Yes))
+}
+
+enum Usable {
+    Yes,
+    OfOtherProjections,
+    OfAnotherLog,
+}
+
+async fn are_usable(transaction: &Transaction<'_>, server: &Server, place: &str, log: Uuid) -> Result<Usable, OpenError> {
+    let stored = transaction.query(queries::CHECKPOINTS, &[]).await.map_err(|error| server.unreachable(&error))?;
+    let stored: Result<Vec<StoredCheckpoint>, Unreadable> = stored.iter().map(|row| StoredCheckpoint::read(row)).collect();
+    let stored = stored.map_err(|error| OpenError::Damaged { place: place.to_owned(), detail: error.to_string() })?;
+    Ok(if stored.iter().any(|stored| stored.log != log) {
+        Usable::OfAnotherLog
+    } else if super::are_of_these_shapes(&stored) {
+        Usable::Yes
+    } else {
+        Usable::OfOtherProjections
+    })
+}
+
+/// Makes a schema, which is the search path's, and the tables in it.
+async fn create_tables(transaction: &Transaction<'_>, schema: &str, log: Uuid, with: impl Fn(&Shape) -> String) -> Result<(), tokio_postgres::Error> {
+    transaction.batch_execute(&format!("create schema if not exists {schema}")).await?;
+    transaction.batch_execute(&adapted(queries::CHECKPOINTS_TABLE)).await?;
+    transaction.batch_execute(PROJECTOR).await?;
+    for shape in projections::ALL {
+        transaction.batch_execute(&adapted(&with(&shape))).await?;
+        let version = i64::from(shape.version);
+        transaction.execute(queries::INSERT_CHECKPOINT, &[&shape.name, &log, &Uuid::nil(), &version, &shape.sql]).await?;
+    }
+    Ok(())
 }
 
 /// A projection's SQL in PostgreSQL's words. Texts sort by their bytes in either store.
@@ -372,6 +538,40 @@ impl PostgresLease {
         fenced.and(users).and(conversations).and(messages).and(ended).map_err(|error| failed(&error))?;
         self.checkpoint.send_replace(checkpoint);
         Ok(changed)
+    }
+
+    /// The same for any number of rows, whose messages there are none of yet.
+    pub(super) async fn apply_many(&self, changed: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
+        let written = async {
+            self.client.batch_execute("begin").await?;
+            self.client.execute(&self.statements.fence, &[&self.epoch]).await?;
+            self.copy_messages(&changed.messages).await?;
+            for users in changed.users.chunks(CHUNK) {
+                self.write_users(users).await?;
+            }
+            for conversations in changed.conversations.chunks(CHUNK) {
+                self.write_conversations(conversations).await?;
+            }
+            self.write_messages_and_section(&[], changed.section.as_ref()).await?;
+            self.client.execute(&self.statements.advance, &[&integer(checkpoint.position.0), &checkpoint.event]).await?;
+            self.client.batch_execute("commit").await
+        };
+        written.await.map_err(|error: tokio_postgres::Error| failed(&error))?;
+        self.checkpoint.send_replace(checkpoint);
+        Ok(changed)
+    }
+
+    async fn copy_messages(&self, messages: &[MessageRow]) -> Result<(), tokio_postgres::Error> {
+        const TYPES: [Type; 8] = [Type::UUID, Type::INT8, Type::INT8, Type::UUID, Type::TEXT, Type::TEXT, Type::INT8, Type::INT8];
+        let writer = BinaryCopyInWriter::new(self.client.copy_in(queries::bulk::COPY_MESSAGES).await?, &TYPES);
+        let mut writer = std::pin::pin!(writer);
+        for row in messages {
+            let (number, sender_number, position) = (integer(row.number), integer(row.sender_number), integer(row.position.0));
+            let columns: Parameters<'_, 8> =
+                [&row.conversation.0, &number, &sender_number, &row.id.0, &row.sender.as_str(), &row.text.as_str(), &row.sent_at.0, &position];
+            writer.as_mut().write(&columns).await?;
+        }
+        writer.finish().await.map(|_| ())
     }
 
     async fn write_users(&self, users: &[UserRow]) -> Result<(), tokio_postgres::Error> {

@@ -229,6 +229,8 @@ pub(super) mod bulk {
         "select * from unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[],
             $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[])"
     );
+    pub(in super::super) const COPY_MESSAGES: &str =
+        "copy messages (conversation, number, sender_number, id, sender, text, sent_at, position) from stdin binary";
     pub(in super::super) const INSERT_MESSAGES: &str =
         insert_messages!("select * from unnest($1::uuid[], $2::bigint[], $3::bigint[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::bigint[])");
 }

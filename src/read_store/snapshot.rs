@@ -11,10 +11,11 @@ use tokio_postgres::types::private::BytesMut;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
+use super::generations::Generations;
 use super::{OpenError, StoreError, postgres, queries};
 use crate::domain::event::Position;
 use crate::postgres::Server;
-use crate::projections::Shape;
+use crate::projections::{ALL, Shape};
 use crate::sqlite;
 use crate::storage::StoreUrl;
 
@@ -59,6 +60,21 @@ pub struct ProjectionState {
     pub sql: String,
 }
 
+impl ProjectionState {
+    /// The same projection of this version of the service, if it has it.
+    #[must_use]
+    pub fn shape(&self) -> Option<&'static Shape> {
+        const SHAPES: &[Shape] = &ALL;
+        SHAPES.iter().find(|shape| shape.name == self.name && i64::from(shape.version) == self.version && shape.sql == self.sql)
+    }
+
+    /// Whether this version of the service has the same projection.
+    #[must_use]
+    pub fn is_current(&self) -> bool {
+        self.shape().is_some()
+    }
+}
+
 /// The rows of one moment.
 pub struct Snapshot(Held);
 
@@ -73,18 +89,32 @@ impl Snapshot {
     pub async fn open(url: &StoreUrl) -> Result<Self, OpenError> {
         match url {
             StoreUrl::Sqlite(path) => open_file(path).map(|connection| Self(Held::Sqlite(connection))),
-            StoreUrl::Postgres(url) => {
-                let server = Server::new(url)?.with_settings("entrenous auditor", &["search_path=entrenous_views"]);
-                let unreachable = |error: tokio_postgres::Error| server.unreachable(&error);
-                let client = server.connect().await.map_err(unreachable)?;
-                if !client.query_one(postgres::HAS_TABLES, &[]).await.map_err(unreachable)?.get::<_, bool>(0) {
-                    return Err(OpenError::Unreachable { place: server.place.to_string(), reason: "there are no views here yet".to_owned() });
-                }
-                client.batch_execute("begin isolation level repeatable read read only").await.map_err(unreachable)?;
-                Ok(Self(Held::Postgres(client)))
-            }
+            StoreUrl::Postgres(url) => Self::open_schema(url, postgres::SCHEMA).await,
             StoreUrl::Kurrent(_) => Err(OpenError::Foreign { place: url.to_string(), what: "a read store" }),
         }
+    }
+
+    /// The generation that is built beside the current one.
+    ///
+    /// # Errors
+    /// When there is none, or it cannot be reached.
+    pub async fn of_next(url: &StoreUrl) -> Result<Self, OpenError> {
+        match url {
+            StoreUrl::Sqlite(path) => open_file(&Generations::at(path).next()).map(|connection| Self(Held::Sqlite(connection))),
+            StoreUrl::Postgres(url) => Self::open_schema(url, postgres::NEXT).await,
+            StoreUrl::Kurrent(_) => Err(OpenError::Foreign { place: url.to_string(), what: "a read store" }),
+        }
+    }
+
+    async fn open_schema(url: &str, schema: &str) -> Result<Self, OpenError> {
+        let server = Server::new(url)?.with_settings("entrenous auditor", &[&format!("search_path={schema}")]);
+        let unreachable = |error: tokio_postgres::Error| server.unreachable(&error);
+        let client = server.connect().await.map_err(unreachable)?;
+        if !client.query_one(postgres::HAS_TABLES, &[]).await.map_err(unreachable)?.get::<_, bool>(0) {
+            return Err(OpenError::Unreachable { place: server.place.to_string(), reason: "there are no views here yet".to_owned() });
+        }
+        client.batch_execute("begin isolation level repeatable read read only").await.map_err(unreachable)?;
+        Ok(Self(Held::Postgres(client)))
     }
 
     /// Every projection that has rows, by name.
@@ -112,6 +142,28 @@ impl Snapshot {
         let places = (1..=shape.key.len()).map(|n| format!("${n}")).collect::<Vec<_>>().join(", ");
         let from = after.map(|_| format!("where ({keys}) > ({places})")).unwrap_or_default();
         self.query(&format!("select * from {table} {from} order by {keys} limit {limit}"), after.unwrap_or_default()).await
+    }
+
+    /// How many rows a projection has.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn count(&self, shape: &Shape) -> Result<u64, StoreError> {
+        let rows = self.query(&format!("select count(*) from {}", shape.name), &[]).await?;
+        match rows.first().and_then(|row| row.first()) {
+            Some((_, Cell::Integer(count))) => Ok(count.unsigned_abs()),
+            _ => Err(StoreError::Failed("a count is no number".into())),
+        }
+    }
+
+    /// The key of the row after so many, in the order of the keys.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn key_at(&self, shape: &Shape, place: u64) -> Result<Option<Vec<Cell>>, StoreError> {
+        let (table, keys) = (shape.name, shape.key.join(", "));
+        let rows = self.query(&format!("select {keys} from {table} order by {keys} limit 1 offset {place}"), &[]).await?;
+        Ok(rows.into_iter().next().map(|row| row.into_iter().map(|(_, cell)| cell).collect()))
     }
 
     async fn query(&self, sql: &str, parameters: &[Cell]) -> Result<Vec<StoredRow>, StoreError> {

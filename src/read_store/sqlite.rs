@@ -1,70 +1,160 @@
-//! The embedded read store: one SQLite file, written by the projector alone and read by as many
+//! The embedded read store: one SQLite file a generation, written by the projector alone and read by as many
 //! connections as there are readers.
 
-use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::generations::{Generations, discard};
 use super::reader::{Columns, Moment, Read, Reader, Unreadable, Value};
 use super::{Checkpoint, OpenError, Rows, StoreError, StoredCheckpoint, Touched, queries, rows};
 use crate::domain::event::{Position, Timestamp};
 use crate::domain::profile::Picture;
-use crate::projections;
 use crate::projections::messages::MessageRow;
 use crate::projections::section::SectionRow;
 use crate::projections::users::UserRow;
+use crate::projections::{self, Shape};
 use crate::sqlite::{self, Durability, FileLock, Lent, Readers, WalKeeper};
 
 /// `pragma application_id` of a read store: "ENTV".
 const APPLICATION: i64 = 0x454e_5456;
+/// `pragma user_version` of a generation that was built beside another, to its end.
+const PREPARED: i64 = 1;
 
-/// The read store in a file. Cheap to clone.
+/// The read store in a file, with the generations of it. Cheap to clone.
 #[derive(Clone)]
 pub struct SqliteReadStore {
-    writer: Arc<Mutex<Writer>>,
-    readers: Arc<Readers>,
+    /// None while one generation is built.
+    generations: Option<Generations>,
+    /// What is read from.
+    shown: Arc<RwLock<Arc<Generation>>>,
     checkpoint: Arc<watch::Sender<Checkpoint>>,
+    _lock: Arc<FileLock>,
+}
+
+/// One file of rows.
+struct Generation {
+    file: PathBuf,
+    writer: Mutex<Writer>,
+    readers: Arc<Readers>,
 }
 
 struct Writer {
     connection: Connection,
     wal: WalKeeper,
-    _lock: FileLock,
+}
+
+impl Generation {
+    fn open(file: &Path) -> Result<Self, rusqlite::Error> {
+        let connection = sqlite::open_writer(file, Durability::Cheap)?;
+        let writer = Writer { connection, wal: WalKeeper::start(file)? };
+        Ok(Self { file: file.into(), writer: Mutex::new(writer), readers: Arc::new(Readers::open(file)?) })
+    }
+
+    /// Makes the tables of a file that is not there yet.
+    fn create(file: &Path, log: Uuid, with: impl Fn(&Shape) -> String) -> Result<(), rusqlite::Error> {
+        let mut connection = sqlite::open_writer(file, Durability::Cheap)?;
+        let transaction = connection.transaction()?;
+        transaction.execute(queries::CHECKPOINTS_TABLE, [])?;
+        for shape in projections::ALL {
+            transaction.execute_batch(&with(&shape))?;
+            transaction.execute(queries::INSERT_CHECKPOINT, params![shape.name, log, Uuid::nil(), shape.version, shape.sql])?;
+        }
+        transaction.pragma_update(None, "application_id", APPLICATION)?;
+        transaction.commit()
+    }
+
+    fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
+        let connection = self.readers.lend().map_err(failed)?;
+        Ok(query(&connection, queries::CHECKPOINT, &[], rows::checkpoint)?.pop().unwrap_or_default())
+    }
+
+    async fn write<T: Send + 'static>(self: &Arc<Self>, work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+        let generation = Arc::clone(self);
+        let done = tokio::task::spawn_blocking(move || work(&mut generation.writer.lock().unwrap_or_else(PoisonError::into_inner))).await;
+        done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+    }
 }
 
 impl SqliteReadStore {
     pub(super) fn open(path: &Path, log: Uuid) -> Result<Self, OpenError> {
         let lock = FileLock::acquire(path)?;
-        if let Some(reason) = unusable(path, log)? {
-            tracing::info!(path = %path.display(), reason, "the views are made anew from the log");
-            discard(path)?;
+        let (generations, io) = (Generations::at(path), OpenError::io(path));
+        if let Some(Unusable::Foreign(error)) = unusable(&generations.current().unwrap_or(path.into()), log) {
+            return Err(error);
         }
-        Self::open_or_create(path, log, lock).map_err(OpenError::sqlite(path))
+        generations.adopt_file().map_err(&io)?;
+        let file = match generations.current() {
+            Some(file) if unusable(&file, log).is_none() => file,
+            current => {
+                if current.is_none() {
+                    // Whoever deletes the views means all of them.
+                    generations.others().iter().try_for_each(|file| discard(file)).map_err(&io)?;
+                }
+                let next = generations.next();
+                if !is_prepared(&next, log) {
+                    if let Some(Unusable::Outdated(reason)) = current.and_then(|current| unusable(&current, log)) {
+                        tracing::info!(path = %path.display(), reason, "the views are made anew from the log");
+                    }
+                    discard(&next).map_err(&io)?;
+                    Generation::create(&next, log, |shape| shape.sql.to_owned()).map_err(OpenError::sqlite(path))?;
+                }
+                generations.switch_to(&next).map_err(&io)?;
+                next
+            }
+        };
+        Self::of(&file, Some(generations), lock).map_err(OpenError::sqlite(path))
     }
 
-    fn open_or_create(path: &Path, log: Uuid, lock: FileLock) -> Result<Self, rusqlite::Error> {
-        let mut connection = sqlite::open_writer(path, Durability::Cheap)?;
-        let transaction = connection.transaction()?;
-        if transaction.pragma_query_value(None, "application_id", |row| row.get::<_, i64>(0))? != APPLICATION {
-            transaction.execute(queries::CHECKPOINTS_TABLE, [])?;
-            for shape in projections::ALL {
-                transaction.execute_batch(shape.sql)?;
-                transaction.execute(queries::INSERT_CHECKPOINT, params![shape.name, log, Uuid::nil(), shape.version, shape.sql])?;
-            }
-            transaction.pragma_update(None, "application_id", APPLICATION)?;
-        }
-        transaction.commit()?;
-        let writer = Writer { connection, wal: WalKeeper::start(path)?, _lock: lock };
+    fn of(file: &Path, generations: Option<Generations>, lock: FileLock) -> Result<Self, rusqlite::Error> {
         Ok(Self {
-            writer: Arc::new(Mutex::new(writer)),
-            readers: Arc::new(Readers::open(path)?),
+            generations,
+            shown: Arc::new(RwLock::new(Arc::new(Generation::open(file)?))),
             checkpoint: Arc::new(watch::channel(Checkpoint::default()).0),
+            _lock: Arc::new(lock),
         })
+    }
+
+    /// The next generation, as far as it was built: without its indexes until it is finished.
+    pub(super) fn build(path: &Path, log: Uuid) -> Result<Self, OpenError> {
+        let lock = FileLock::acquire(&sqlite::beside(path, ".next"))?;
+        let next = Generations::at(path).next();
+        if unusable(&next, log).is_some() || !next.exists() {
+            discard(&next).map_err(OpenError::io(path))?;
+            Generation::create(&next, log, Shape::table).map_err(OpenError::sqlite(path))?;
+        }
+        Self::of(&next, None, lock).map_err(OpenError::sqlite(path))
+    }
+
+    /// Makes the indexes of a generation that was built, as far as there are none.
+    pub(super) async fn finish(&self) -> Result<(), StoreError> {
+        let index = |writer: &mut Writer| {
+            let transaction = writer.connection.transaction().map_err(failed)?;
+            for shape in projections::ALL {
+                transaction.execute_batch(&shape.indexes()).map_err(failed)?;
+            }
+            transaction.pragma_update(None, "user_version", PREPARED).map_err(failed)?;
+            transaction.commit().map_err(failed)
+        };
+        self.shown().write(index).await
+    }
+
+    /// Makes the generation that was built the current one. Whoever folds goes over to it.
+    pub(super) fn switch(&self, path: &Path) -> Result<(), StoreError> {
+        let switched = Generations::at(path).switch_to(&self.shown().file);
+        switched.map_err(|error| StoreError::Failed(error.to_string().into()))
+    }
+
+    /// Removes every generation but the current one. Returns how many there were.
+    pub(super) fn drop_others(path: &Path) -> Result<usize, OpenError> {
+        let _nobody_builds = FileLock::acquire(&sqlite::beside(path, ".next"))?;
+        let others = Generations::at(path).others();
+        others.iter().try_for_each(|file| discard(file)).map_err(OpenError::io(path))?;
+        Ok(others.len())
     }
 
     pub(super) fn has_rows(path: &Path) -> bool {
@@ -75,24 +165,67 @@ impl SqliteReadStore {
         self.checkpoint.subscribe()
     }
 
+    fn shown(&self) -> Arc<Generation> {
+        Arc::clone(&self.shown.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// A connection that reads on the asking thread; its calls never wait.
-    pub(super) fn reader(&self, moment: Moment) -> Result<SqliteReader<'_>, StoreError> {
-        let connection = self.readers.lend().map_err(failed)?;
+    pub(super) fn reader(&self, moment: Moment) -> Result<SqliteReader, StoreError> {
+        let connection = Readers::lend_kept(&self.shown().readers).map_err(failed)?;
         if moment == Moment::Same {
             connection.execute_batch("begin").map_err(failed)?;
         }
         Ok(SqliteReader(connection))
     }
 
-    async fn write<T: Send + 'static>(&self, work: impl FnOnce(&mut Writer) -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
-        let writer = Arc::clone(&self.writer);
-        let done = tokio::task::spawn_blocking(move || work(&mut writer.lock().unwrap_or_else(PoisonError::into_inner))).await;
-        done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
+    /// The file's lock is the lease; what is folded into is the current generation.
+    pub(super) fn lead(&self) -> Result<SqliteLease, StoreError> {
+        let shown = self.shown();
+        let generation = match self.newer_than(&shown) {
+            Some(file) => Arc::new(Generation::open(&file).map_err(failed)?),
+            None => shown,
+        };
+        let lease = SqliteLease { store: self.clone(), generation };
+        lease.show(lease.generation.checkpoint()?);
+        Ok(lease)
+    }
+
+    fn newer_than(&self, generation: &Generation) -> Option<PathBuf> {
+        self.generations.as_ref().and_then(Generations::current).filter(|file| *file != generation.file)
+    }
+}
+
+/// The right to fold into a generation.
+pub(super) struct SqliteLease {
+    store: SqliteReadStore,
+    generation: Arc<Generation>,
+}
+
+impl SqliteLease {
+    pub(super) fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
+        self.generation.checkpoint()
+    }
+
+    /// Whether another generation became the current one.
+    pub(super) fn is_superseded(&self) -> bool {
+        self.store.newer_than(&self.generation).is_some()
+    }
+
+    /// Reads go to the generation from when it shows whatever was shown before.
+    fn show(&self, checkpoint: Checkpoint) {
+        let is_shown = || Arc::ptr_eq(&self.store.shown(), &self.generation);
+        if !is_shown() {
+            if checkpoint.position < self.store.checkpoint.borrow().position {
+                return;
+            }
+            *self.store.shown.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&self.generation);
+        }
+        self.store.checkpoint.send_replace(checkpoint);
     }
 
     /// The rows there are for some keys, for the projector to fold on.
     pub(super) async fn load(&self, touched: Touched) -> Result<Rows, StoreError> {
-        self.write(move |writer| {
+        let load = move |writer: &mut Writer| {
             let connection = &writer.connection;
             let mut found = Rows::default();
             for id in &touched.users {
@@ -106,8 +239,8 @@ impl SqliteReadStore {
                 found.section = query(connection, queries::SECTION, &[], rows::section)?.pop();
             }
             Ok(found)
-        })
-        .await
+        };
+        self.generation.write(load).await
     }
 
     /// Writes changed rows, and that the log is folded up to `checkpoint`, in one transaction.
@@ -119,16 +252,16 @@ impl SqliteReadStore {
             }
             Ok(rows)
         };
-        let written = self.write(write).await?;
-        self.checkpoint.send_replace(checkpoint);
+        let written = self.generation.write(write).await?;
+        self.show(checkpoint);
         Ok(written)
     }
 }
 
 /// A connection for a query or several.
-pub(super) struct SqliteReader<'a>(Lent<'a>);
+pub(super) struct SqliteReader(Lent<Arc<Readers>>);
 
-impl Reader for SqliteReader<'_> {
+impl Reader for SqliteReader {
     async fn query<T: Send>(&mut self, sql: &'static str, parameters: &[Value<'_>], read: Read<T>) -> Result<Vec<T>, StoreError> {
         query(&self.0, sql, parameters, read)
     }
@@ -245,35 +378,40 @@ fn failed(error: rusqlite::Error) -> StoreError {
     StoreError::Failed(error.to_string().into())
 }
 
-/// Why the rows of a file cannot be folded on; none where they can, or where there is no file.
-fn unusable(path: &Path, log: Uuid) -> Result<Option<&'static str>, OpenError> {
+/// Why the rows of a file cannot be folded on.
+enum Unusable {
+    /// They are not to be touched.
+    Foreign(OpenError),
+    /// They are to be made anew.
+    Outdated(&'static str),
+}
+
+/// None where they can be folded on, or where there is no file.
+fn unusable(path: &Path, log: Uuid) -> Option<Unusable> {
     match sqlite::inspect(path) {
-        Ok(None) => return Ok(None),
+        Ok(None) => return None,
         Ok(Some(inspection)) if inspection.application == APPLICATION => {}
-        Ok(Some(_)) => return Err(OpenError::Foreign { place: sqlite::place(path), what: "a read store" }),
-        Err(OpenError::Damaged { .. }) => return Ok(Some("the file is damaged")),
-        Err(error) => return Err(error),
+        Ok(Some(_)) => return Some(Unusable::Foreign(OpenError::Foreign { place: sqlite::place(path), what: "a read store" })),
+        Err(OpenError::Damaged { .. }) => return Some(Unusable::Outdated("the file is damaged")),
+        Err(error) => return Some(Unusable::Foreign(error)),
     }
-    let Ok(found) = stored_checkpoints(path) else { return Ok(Some("its checkpoints cannot be read")) };
+    let Ok(found) = stored_checkpoints(path) else { return Some(Unusable::Outdated("its checkpoints cannot be read")) };
     if found.iter().any(|found| found.log != log) {
-        return Err(OpenError::Diverged { place: sqlite::place(path) });
+        return Some(Unusable::Foreign(OpenError::Diverged { place: sqlite::place(path) }));
     }
-    Ok((!super::are_of_these_shapes(&found)).then_some("its projections have changed"))
+    (!super::are_of_these_shapes(&found)).then_some(Unusable::Outdated("its projections have changed"))
+}
+
+/// Whether a generation was built to its end by these projections.
+fn is_prepared(file: &Path, log: Uuid) -> bool {
+    let is_finished = || {
+        let connection = sqlite::open_reader(file)?;
+        connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
+    };
+    file.exists() && unusable(file, log).is_none() && is_finished().is_ok_and(|version| version == PREPARED)
 }
 
 fn stored_checkpoints(path: &Path) -> Result<Vec<StoredCheckpoint>, StoreError> {
     let connection = sqlite::open_reader(path).map_err(failed)?;
     query(&connection, queries::CHECKPOINTS, &[], StoredCheckpoint::read)
-}
-
-fn discard(path: &Path) -> Result<(), OpenError> {
-    let files: [PathBuf; 3] = [path.into(), sqlite::beside(path, "-wal"), sqlite::beside(path, "-shm")];
-    for file in files {
-        match fs::remove_file(&file) {
-            Ok(()) => {}
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-            Err(source) => return Err(OpenError::Io { place: sqlite::place(&file), source }),
-        }
-    }
-    Ok(())
 }

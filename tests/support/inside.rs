@@ -88,7 +88,7 @@ pub struct Inside {
     pub app: App,
     executor: Arc<Executor>,
     projecting: JoinHandle<Result<(), projector::ProjectorError>>,
-    _stop: watch::Sender<bool>,
+    stop: watch::Sender<bool>,
     place: Arc<Place>,
     node: usize,
 }
@@ -115,7 +115,7 @@ impl Inside {
         let projecting = tokio::spawn(projector::run(app.clone(), reporter, stopping));
         app.views_reach_head().await.expect("caught up");
         let executor = Arc::new(Executor::new(options).expect("an executor"));
-        Self { app, executor, projecting, _stop: stop, place, node }
+        Self { app, executor, projecting, stop: stop, place, node }
     }
 
     pub async fn sign_in(&self, id: &str) -> Viewer {
@@ -192,6 +192,12 @@ impl Inside {
 
     pub fn views(&self) -> StoreUrl {
         self.place.views(self.node)
+    }
+
+    /// Ends what folds, and lets another begin.
+    pub async fn stop(mut self) {
+        self.stop.send_replace(true);
+        (&mut self.projecting).await.expect("no panic").expect("no fault");
     }
 }
 

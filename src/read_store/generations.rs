@@ -1,0 +1,132 @@
+//! The files of an embedded read store. Its address is a link to the *generation* that is current, a file with a
+//! number. The next is built beside it and becomes current by one rename; those before are kept until told.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use crate::sqlite::beside;
+
+/// What SQLite keeps beside a file.
+const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
+
+/// The generations at an address.
+#[derive(Clone, Debug)]
+pub(super) struct Generations {
+    link: PathBuf,
+}
+
+impl Generations {
+    pub(super) fn at(link: &Path) -> Self {
+        Self { link: link.into() }
+    }
+
+    /// The file that the address leads to; none where there is none.
+    pub(super) fn current(&self) -> Option<PathBuf> {
+        fs::read_link(&self.link).ok().map(|target| self.link.with_file_name(target)).filter(|file| file.exists())
+    }
+
+    /// The file of the generation after the current one, whether it is there yet or not.
+    pub(super) fn next(&self) -> PathBuf {
+        let current = fs::read_link(&self.link).ok().and_then(|target| self.number(&target));
+        match current {
+            Some(number) => beside(&self.link, &format!(".{}", number + 1)),
+            None => self.all().pop().unwrap_or_else(|| beside(&self.link, ".1")),
+        }
+    }
+
+    /// Makes a file the current one, in one step.
+    pub(super) fn switch_to(&self, file: &Path) -> io::Result<()> {
+        let target = file.file_name().ok_or(io::ErrorKind::InvalidInput)?;
+        let made = beside(&self.link, ".link");
+        match fs::remove_file(&made) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        symlink(target, &made)?;
+        fs::rename(&made, &self.link)
+    }
+
+    /// Takes in a store that is one file by itself: from a backup, or of a version before there were generations.
+    pub(super) fn adopt_file(&self) -> io::Result<()> {
+        if !fs::symlink_metadata(&self.link).is_ok_and(|metadata| metadata.is_file()) {
+            return Ok(());
+        }
+        let file = self.next();
+        discard(&file)?;
+        for companion in COMPANIONS {
+            match fs::rename(beside(&self.link, companion), beside(&file, companion)) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        fs::rename(&self.link, &file)?;
+        self.switch_to(&file)
+    }
+
+    /// Every generation but the current one.
+    pub(super) fn others(&self) -> Vec<PathBuf> {
+        let current = self.current();
+        self.all().into_iter().filter(|file| Some(file) != current.as_ref()).collect()
+    }
+
+    /// The files there are, by their numbers.
+    fn all(&self) -> Vec<PathBuf> {
+        let folder = self.link.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let mut found: Vec<(u64, PathBuf)> =
+            entries.filter_map(|entry| Some((self.number(Path::new(&entry.file_name()))?, self.link.with_file_name(entry.file_name())))).collect();
+        found.sort_unstable();
+        found.into_iter().map(|(_, file)| file).collect()
+    }
+
+    fn number(&self, file: &Path) -> Option<u64> {
+        file.file_name()?.to_str()?.strip_prefix(self.link.file_name()?.to_str()?)?.strip_prefix('.')?.parse().ok()
+    }
+}
+
+/// Removes a generation's file and what is beside it.
+pub(super) fn discard(file: &Path) -> io::Result<()> {
+    let companions = COMPANIONS.iter().map(|companion| beside(file, companion));
+    for file in std::iter::once(file.to_path_buf()).chain(companions) {
+        match fs::remove_file(&file) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn generations_follow_each_other_and_the_address_leads_to_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let link = folder.path().join("views.db");
+        let generations = Generations::at(&link);
+        assert_eq!((generations.current(), generations.others()), (None, vec![]));
+        fs::write(&link, "a store of one file").expect("written");
+        fs::write(beside(&link, "-wal"), "its log").expect("written");
+        generations.adopt_file().expect("adopted");
+        let first = folder.path().join("views.db.1");
+        assert_eq!(generations.current(), Some(first.clone()));
+        assert_eq!(fs::read_to_string(&link).expect("read"), "a store of one file");
+        assert!(beside(&first, "-wal").exists() && !beside(&link, "-wal").exists());
+        generations.adopt_file().expect("a link is left as it is");
+
+        let second = generations.next();
+        assert_eq!(second, folder.path().join("views.db.2"));
+        fs::write(&second, "the next").expect("written");
+        assert_eq!((generations.current(), generations.others()), (Some(first.clone()), vec![second.clone()]));
+        generations.switch_to(&second).expect("switched");
+        assert_eq!((generations.current(), generations.others()), (Some(second.clone()), vec![first.clone()]));
+        assert_eq!(fs::read_to_string(&link).expect("read"), "the next");
+        discard(&first).expect("removed");
+        assert_eq!(generations.others(), Vec::<PathBuf>::new());
+        discard(&second).expect("removed");
+        assert_eq!((generations.current(), generations.next()), (None, folder.path().join("views.db.3")));
+    }
+}
