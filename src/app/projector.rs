@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::watch;
@@ -153,7 +153,7 @@ async fn fold_far(
         tokio::spawn(async move { log.read_all(after, BATCH).await })
     };
     let mut bulk = Bulk::new(lease, memory, checkpoint == Checkpoint::default());
-    let mut renewed = Instant::now();
+    let mut renewed = Timer::start();
     let mut reading = read(checkpoint.position);
     loop {
         let mut events = reading.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
@@ -162,9 +162,9 @@ async fn fold_far(
         checkpoint = Checkpoint { position: newest.position, event: newest.id };
         reading = read(checkpoint.position);
         bulk.fold(&events).await?;
-        if renewed.elapsed() > HEARTBEAT {
+        if renewed.seconds() > HEARTBEAT.as_secs_f64() {
             lease.renew().await?;
-            renewed = Instant::now();
+            renewed = Timer::start();
         }
         told(checkpoint.position);
     }

@@ -1,7 +1,5 @@
 //! `entrenous projections`: where the views stand, whether they are what the log says, and how they are made anew.
 
-use std::time::Instant;
-
 use anyhow::bail;
 
 use super::arguments::{Comparison, ProjectionsCommand, Rebuild, Views};
@@ -72,7 +70,7 @@ async fn make_anew(arguments: &Rebuild) -> anyhow::Result<()> {
         switches: !arguments.prepare,
     };
     let bar = progress::bar(log.latest().await?.0);
-    let begun = Instant::now();
+    let begun = now();
     let outcome = rebuild(&log, &arguments.views.url(), new_id(), options, |step| match step {
         Step::Folded(position) => {
             bar.set_length(bar.length().unwrap_or_default().max(position.0));
@@ -94,6 +92,6 @@ async fn make_anew(arguments: &Rebuild) -> anyhow::Result<()> {
     } else {
         "they are the current ones now; those before are kept until `entrenous projections drop`"
     };
-    let seconds = begun.elapsed().as_secs_f64();
-    print(&format!("{found}folded events {} to {to} in {seconds:.1} s: {end}\n", from.0 + 1))
+    let tenths = (now().0 - begun.0) / 100_000;
+    print(&format!("{found}folded events {} to {to} in {}.{} s: {end}\n", from.0 + 1, tenths / 10, tenths % 10))
 }

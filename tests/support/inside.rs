@@ -115,7 +115,7 @@ impl Inside {
         let projecting = tokio::spawn(projector::run(app.clone(), reporter, stopping));
         app.views_reach_head().await.expect("caught up");
         let executor = Arc::new(Executor::new(options).expect("an executor"));
-        Self { app, executor, projecting, stop: stop, place, node }
+        Self { app, executor, projecting, stop, place, node }
     }
 
     pub async fn sign_in(&self, id: &str) -> Viewer {
