@@ -57,6 +57,12 @@ async fn closed_log() -> (TempDir, std::path::PathBuf) {
         log.append(append(stream(1), n, vec![message(u128::from(n), n + 1)])).await.expect("appended");
     }
     log.close().await;
+    drop(log);
+    // Whichever of its connections closes last, all is in the file then.
+    let connection = rusqlite::Connection::open(&path).expect("a database");
+    while connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get::<_, i64>(0)).expect("an answer") != 0 {
+        tokio::task::yield_now().await;
+    }
     (folder, path)
 }
 

@@ -10,7 +10,7 @@ use crate::projections::section::Section;
 use crate::projections::users::{UserRow, Users};
 use crate::read_store::{Checkpoint, Lease, Rows, StoreError};
 
-/// What a row takes in memory beside its texts, its key and its place in a map included, in bytes; as measured.
+/// An estimate of what a row takes in memory, its key and its place in a map included, in bytes.
 const BYTES_OF_A_ROW: usize = 600;
 const BYTES_OF_A_MESSAGE: usize = size_of::<MessageRow>() + 64;
 

@@ -227,8 +227,7 @@ pub(super) struct PostgresHold {
 impl PostgresHold {
     /// Makes what was built beside the current tables, in one transaction.
     pub(super) async fn switch(self) -> Result<(), StoreError> {
-        let old =
-            if self.position.is_some() { format!("{FENCE_ALL}; {MAKE_OLD};") } else { format!("create schema if not exists {SCHEMA}; drop schema {SCHEMA};") };
+        let old = if self.position.is_some() { format!("{FENCE_ALL}; {MAKE_OLD};") } else { format!("drop schema if exists {SCHEMA};") };
         let switched = self.client.batch_execute(&format!("{old} {MAKE_CURRENT}; notify {CHANNEL}; commit")).await;
         switched.map_err(|error| failed(&error))
     }
