@@ -52,6 +52,7 @@ pub struct Metrics {
     pub views_lag: Gauge,
     pub views_progress_at: Gauge,
     pub projector_leads: Gauge,
+    pub projection_parked: Gauge,
     pub fold_batch: Histogram,
     pub fold_time: Histogram,
     pub subscriptions: Gauge,
@@ -86,6 +87,7 @@ impl Metrics {
             views_lag: Gauge::default(),
             views_progress_at: Gauge::default(),
             projector_leads: Gauge::default(),
+            projection_parked: Gauge::default(),
             fold_batch: counts(),
             fold_time: seconds(),
             subscriptions: Gauge::default(),
@@ -112,6 +114,7 @@ impl Metrics {
         registry.register("projection_lag", "Positions of the log that the views have yet to show", self.views_lag.clone());
         let help = "When the views last went on, in seconds since 1970";
         registry.register("projection_progress_timestamp_seconds", help, self.views_progress_at.clone());
+        registry.register("projection_parked", "Entities whose events cannot be folded, and wait for a retry", self.projection_parked.clone());
         registry.register("projection_leads", "1 while this node is the one that folds the views", self.projector_leads.clone());
         registry.register("projection_batch", "Events folded and written together", self.fold_batch.clone());
         registry.register_with_unit("projection", "To fold and write a batch", Unit::Seconds, self.fold_time.clone());

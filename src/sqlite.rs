@@ -75,6 +75,11 @@ pub(crate) fn place(path: &Path) -> String {
     path.display().to_string()
 }
 
+/// Why a file that has to be there cannot be opened.
+pub(crate) fn nothing_here(path: &Path, what: &str) -> OpenError {
+    OpenError::Io { place: place(path), source: io::Error::new(io::ErrorKind::NotFound, what.to_owned()) }
+}
+
 /// The path with something after its file name.
 pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();

@@ -18,6 +18,7 @@ mod kurrentdb;
 mod laws;
 mod model;
 mod nodes;
+mod poison;
 mod postgres_log;
 mod projections;
 mod read_store;

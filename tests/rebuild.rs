@@ -14,7 +14,7 @@ use entrenous::domain::event::{Event, Metadata, Position, Stream};
 use entrenous::domain::ids::{ConversationId, MessageId, UserId};
 use entrenous::domain::text::MessageText;
 use entrenous::event_log::{Append, EventLog};
-use entrenous::read_store::ReadStore;
+use entrenous::read_store::{OpenError, ReadStore};
 use entrenous::storage::StoreUrl;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -142,9 +142,9 @@ async fn a3_what_was_interrupted_goes_on_and_memory_is_bounded() {
         }
         assert!(!ReadStore::has_rows(&views).await, "nothing is current before the end, {back:?}");
         let made = loop {
-            // A lease of a process that is gone runs out.
+            // A write that was begun ends, and a lease of a process that is gone runs out.
             match rebuild(&log, &views, new_id(), frugal, |_| {}).await {
-                Err(ViewsError::IsBeingRebuilt) => tokio::task::yield_now().await,
+                Err(ViewsError::IsBeingRebuilt | ViewsError::Open(OpenError::InUse { .. })) => tokio::task::yield_now().await,
                 made => break made.expect("rebuilt"),
             }
         };

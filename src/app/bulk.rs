@@ -1,14 +1,11 @@
 //! Folds a long stretch of the log with nobody watching: rows stay in memory and are written seldom, in the order
 //! of their keys. For views that are made anew, and for those that are far behind.
 
-use super::folding::{Folding, touched};
+use super::folding::{Tables, touched};
+use super::parking::Parking;
 use crate::domain::event::RecordedEvent;
-use crate::projections::Projection as _;
-use crate::projections::conversations::{ConversationRow, Conversations};
-use crate::projections::messages::{MessageRow, Messages};
-use crate::projections::section::Section;
-use crate::projections::users::{UserRow, Users};
-use crate::read_store::{Checkpoint, Lease, Rows, StoreError};
+use crate::projections::messages::MessageRow;
+use crate::read_store::{Checkpoint, Lease, StoreError};
 
 /// An estimate of what a row takes in memory, its key and its place in a map included, in bytes.
 const BYTES_OF_A_ROW: usize = 600;
@@ -19,10 +16,7 @@ pub(super) struct Bulk<'a> {
     lease: &'a Lease,
     /// Bytes of rows in memory, about.
     limit: usize,
-    users: Folding<Users>,
-    conversations: Folding<Conversations>,
-    section: Folding<Section>,
-    messages: Vec<MessageRow>,
+    tables: Tables,
     bytes_of_messages: usize,
     /// Whether every row that the store has is in memory.
     has_all: bool,
@@ -33,45 +27,30 @@ pub(super) struct Bulk<'a> {
 impl<'a> Bulk<'a> {
     /// `memory`: bytes. `is_empty`: whether the store has no rows yet.
     pub(super) fn new(lease: &'a Lease, memory: usize, is_empty: bool) -> Self {
-        Self {
-            lease,
-            limit: memory,
-            users: Folding::from([]),
-            conversations: Folding::from([]),
-            section: Folding::from([]),
-            messages: Vec::new(),
-            bytes_of_messages: 0,
-            has_all: is_empty,
-            unwritten: None,
-        }
+        Self { lease, limit: memory, tables: Tables::empty(), bytes_of_messages: 0, has_all: is_empty, unwritten: None }
     }
 
-    /// Folds events; writes when there is too much in memory.
-    pub(super) async fn fold(&mut self, events: &[RecordedEvent]) -> Result<(), StoreError> {
-        let Some(last) = events.last() else { return Ok(()) };
+    /// Folds events up to a checkpoint; writes when there is too much in memory.
+    pub(super) async fn fold(&mut self, events: &[RecordedEvent], checkpoint: Checkpoint, parking: &mut Parking) -> Result<(), StoreError> {
         if !self.has_all {
             self.load(events).await?;
         }
         for event in events {
-            self.users.fold(event);
-            self.conversations.fold(event);
-            self.section.fold(event);
-            self.add_messages(event);
+            if !parking.admits(event) {
+                continue;
+            }
+            let messages = self.tables.messages.len();
+            if let Err(reason) = self.tables.fold(event) {
+                parking.park(event, reason);
+            }
+            let added = self.tables.messages[messages..].iter().map(|message| BYTES_OF_A_MESSAGE + message.text.as_str().len());
+            self.bytes_of_messages += added.sum::<usize>();
         }
-        self.unwritten = Some(Checkpoint { position: last.position, event: last.id });
+        self.unwritten = Some(checkpoint);
         if self.bytes() > self.limit {
-            self.write().await?;
+            self.write(parking).await?;
         }
         Ok(())
-    }
-
-    fn add_messages(&mut self, event: &RecordedEvent) {
-        for key in Messages::touched(event) {
-            if let Some(message) = Messages::evolve(&key, None, event) {
-                self.bytes_of_messages += BYTES_OF_A_MESSAGE + message.text.as_str().len();
-                self.messages.push(message);
-            }
-        }
     }
 
     fn bytes(&self) -> usize {
@@ -79,39 +58,32 @@ impl<'a> Bulk<'a> {
     }
 
     fn bytes_of_rows(&self) -> usize {
-        (self.users.len() + self.conversations.len()) * BYTES_OF_A_ROW
+        (self.tables.users.len() + self.tables.conversations.len()) * BYTES_OF_A_ROW
     }
 
     async fn load(&mut self, events: &[RecordedEvent]) -> Result<(), StoreError> {
         let mut touched = touched(events);
-        touched.users.retain(|key| !self.users.contains(key));
-        touched.conversations.retain(|key| !self.conversations.contains(key));
-        touched.section &= !self.section.contains(&());
-        let loaded = self.lease.load(touched).await?;
-        self.users.extend(loaded.users.into_iter().map(|row: UserRow| (row.id.clone(), row)));
-        self.conversations.extend(loaded.conversations.into_iter().map(|row: ConversationRow| ((row.owner.clone(), row.contact.clone()), row)));
-        self.section.extend(loaded.section.map(|row| ((), row)));
+        touched.users.retain(|key| !self.tables.users.contains(key));
+        touched.conversations.retain(|key| !self.tables.conversations.contains(key));
+        touched.section &= !self.tables.section.contains(&());
+        self.tables.extend(self.lease.load(touched).await?);
         Ok(())
     }
 
     /// Writes what was folded.
-    pub(super) async fn write(&mut self) -> Result<(), StoreError> {
+    pub(super) async fn write(&mut self, parking: &mut Parking) -> Result<(), StoreError> {
         let Some(checkpoint) = self.unwritten.take() else {
             return self.lease.renew().await;
         };
-        let mut rows = Rows {
-            users: self.users.take_changed(),
-            conversations: self.conversations.take_changed(),
-            messages: std::mem::take(&mut self.messages),
-            section: self.section.take_changed().pop(),
-        };
+        let mut rows = self.tables.take_changed();
+        rows.parked = parking.take_unstored();
         rows.users.sort_unstable_by(|a, b| a.id.cmp(&b.id));
         rows.conversations.sort_unstable_by(|a, b| (&a.owner, &a.contact).cmp(&(&b.owner, &b.contact)));
         rows.messages.sort_unstable_by_key(|row| (row.conversation, row.number));
         self.bytes_of_messages = 0;
         self.lease.apply_many(rows, checkpoint).await?;
         if self.bytes_of_rows() > self.limit / 2 {
-            (self.users, self.conversations, self.section) = (Folding::from([]), Folding::from([]), Folding::from([]));
+            self.tables = Tables::empty();
             self.has_all = false;
         }
         Ok(())

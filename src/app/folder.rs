@@ -3,15 +3,13 @@
 use quick_cache::unsync::Cache;
 
 use super::feed::Hub;
-use super::folding::{Folding, touched};
+use super::folding::{Tables, touched};
+use super::parking::Parking;
 use super::projector::who_is_concerned;
 use crate::domain::event::{Event, RecordedEvent};
 use crate::domain::ids::UserId;
 use crate::projections::Projection;
 use crate::projections::conversations::{ConversationRow, Conversations, InboxChange};
-use crate::projections::messages::Messages;
-use crate::projections::section::Section;
-use crate::projections::users::Users;
 use crate::read_store::{Checkpoint, InboxItem, ItemChange, Lease, ReadStore, Rows, StoreError};
 
 /// Rows of conversations kept in memory between batches: two each, of some hundred bytes.
@@ -31,38 +29,40 @@ impl<'a> Folder<'a> {
         Self { lease, store, hub, kept: Cache::new(KEPT) }
     }
 
-    /// Folds a batch that ends with the checkpoint. Returns what watched users are told.
-    pub(super) async fn fold(&mut self, events: &[RecordedEvent], checkpoint: Checkpoint) -> Result<Vec<(UserId, InboxItem)>, StoreError> {
-        let (loaded, kept) = self.load(events).await?;
-        let keyed = |row: ConversationRow| ((row.owner.clone(), row.contact.clone()), row);
-        let mut users = Folding::<Users>::from(loaded.users.into_iter().map(|row| (row.id.clone(), row)));
-        let mut conversations = Folding::<Conversations>::from(loaded.conversations.into_iter().chain(kept).map(keyed));
-        let mut messages = Folding::<Messages>::from([]);
-        let mut section = Folding::<Section>::from(loaded.section.map(|row| ((), row)));
+    /// Folds the events of a batch up to the checkpoint. Returns what watched users are told.
+    pub(super) async fn fold(
+        &mut self,
+        mut events: Vec<RecordedEvent>,
+        checkpoint: Checkpoint,
+        parking: &mut Parking,
+    ) -> Result<Vec<(UserId, InboxItem)>, StoreError> {
+        let mut tables = self.load(&events).await?;
         let mut told = Vec::new();
-        for event in events {
-            users.fold(event);
-            section.fold(event);
-            messages.fold(event);
-            conversations.fold(event);
-            told.extend(conversation_items(event, &conversations, &messages, self.hub));
-        }
-        let rows = Rows {
-            users: users.into_changed(),
-            conversations: conversations.into_changed(),
-            messages: messages.into_changed(),
-            section: section.into_changed().pop(),
-        };
-        for row in self.lease.apply(rows, checkpoint).await?.conversations {
-            self.kept.insert((row.owner.clone(), row.contact.clone()), row);
-        }
-        told.extend(profile_and_section_items(self.store, events, self.hub).await?);
+        events.retain(|event| {
+            if !parking.admits(event) {
+                return false;
+            }
+            match tables.fold(event) {
+                Ok(()) => told.extend(conversation_items(event, &tables, self.hub)),
+                Err(reason) => parking.park(event, reason),
+            }
+            parking.admits(event)
+        });
+        self.write(Rows { parked: parking.take_unstored(), ..tables.take_changed() }, checkpoint).await?;
+        told.extend(profile_and_section_items(self.store, &events, self.hub).await?);
         told.sort_by_key(|(_, item)| item.position);
         Ok(told)
     }
 
+    async fn write(&mut self, rows: Rows, checkpoint: Checkpoint) -> Result<(), StoreError> {
+        for row in self.lease.apply(rows, checkpoint).await?.conversations {
+            self.kept.insert((row.owner.clone(), row.contact.clone()), row);
+        }
+        Ok(())
+    }
+
     /// The rows that the events touch: those read from the store, and those kept of conversations.
-    async fn load(&mut self, events: &[RecordedEvent]) -> Result<(Rows, Vec<ConversationRow>), StoreError> {
+    async fn load(&mut self, events: &[RecordedEvent]) -> Result<Tables, StoreError> {
         let mut touched = touched(events);
         let mut kept = Vec::new();
         touched.conversations.retain(|key| {
@@ -71,20 +71,23 @@ impl<'a> Folder<'a> {
             kept.extend(row);
             is_missing
         });
-        Ok((self.lease.load(touched).await?, kept))
+        let mut tables = Tables::empty();
+        tables.extend(self.lease.load(touched).await?);
+        tables.extend(Rows { conversations: kept, ..Rows::default() });
+        Ok(tables)
     }
 }
 
-fn conversation_items(recorded: &RecordedEvent, conversations: &Folding<Conversations>, messages: &Folding<Messages>, hub: &Hub) -> Vec<(UserId, InboxItem)> {
+fn conversation_items(recorded: &RecordedEvent, tables: &Tables, hub: &Hub) -> Vec<(UserId, InboxItem)> {
     let Event::Conversation(event) = &recorded.event else { return vec![] };
     let watched = Conversations::touched(recorded).into_iter().filter(|(owner, _)| hub.is_watched(owner));
     watched
         .filter_map(|key| {
-            let row = conversations.row(&key)?;
+            let row = tables.conversations.row(&key)?;
             let (owner, contact) = key;
             let change = match InboxChange::of(&owner, &row.side, event)? {
                 InboxChange::MessageAdded => {
-                    let message = Messages::touched(recorded).first().and_then(|key| messages.row(key))?;
+                    let message = tables.messages.last()?;
                     ItemChange::MessageAdded { contact, message: Box::new(message.clone()) }
                 }
                 InboxChange::ConversationChanged => ItemChange::ConversationChanged { contact },

@@ -6,7 +6,7 @@
 //! | who may do what | [`access`] |
 //! | commands: load, decide, append, retry a conflict | [`submit`], [`standing`] |
 //! | queries | [`ask`], and of the log itself [`events`] |
-//! | the log folded into the read store | [`projector`], [`folder`]; a long stretch of it [`bulk`] |
+//! | the log folded into the read store | [`projector`], [`folder`]; a long stretch of it [`bulk`]; what cannot be folded [`parking`], [`healing`] |
 //! | what open clients are told, and resume | [`feed`] |
 
 pub mod access;
@@ -16,8 +16,10 @@ pub mod cursor;
 pub mod events;
 pub mod feed;
 mod folder;
-mod folding;
+pub mod folding;
+mod healing;
 mod latest;
+pub mod parking;
 pub mod projector;
 mod rate;
 mod standing;

@@ -16,17 +16,19 @@ use tokio::sync::watch;
 use super::bulk::Bulk;
 use super::feed::Hub;
 use super::folder::Folder;
+use super::healing::heal_retried;
+use super::parking::Parking;
 use super::{App, Fault};
 use crate::domain::conversation::ConversationEvent;
 use crate::domain::event::{Event, Position, RecordedEvent};
 use crate::domain::ids::UserId;
-use crate::event_log::{EventLog, LogError};
+use crate::event_log::{EventLog, LogError, StoredEvent};
 use crate::metrics::{METRICS, Timer};
 use crate::read_store::{Checkpoint, Lease, ReadStore, StoreError};
 use crate::storage::Backoff;
 
 /// The most events of one batch.
-const BATCH: usize = 4_096;
+pub(super) const BATCH: usize = 4_096;
 /// Bytes of rows in memory while views that are far behind catch up, unless told otherwise; about.
 pub const MEMORY: usize = 64 << 20;
 /// Events behind from which on it is far.
@@ -134,7 +136,9 @@ pub async fn fold_up_to(
 ) -> Result<Checkpoint, ProjectorError> {
     let lease = store.try_lead(node).await?.ok_or(StoreError::Fenced)?;
     let checkpoint = trusted_checkpoint(log, &lease).await?;
-    let checkpoint = fold_far(log, &lease, checkpoint, last, memory, told).await?;
+    let mut parking = Parking::of(&lease.parked().await?);
+    Box::pin(heal_retried(log, &lease, checkpoint, &mut parking)).await?;
+    let checkpoint = fold_far(log, &lease, checkpoint, last, memory, &mut parking, told).await?;
     lease.release().await;
     Ok(checkpoint)
 }
@@ -146,29 +150,33 @@ async fn fold_far(
     mut checkpoint: Checkpoint,
     last: Position,
     memory: usize,
+    parking: &mut Parking,
     mut told: impl FnMut(Position),
 ) -> Result<Checkpoint, ProjectorError> {
     let read = |after: Position| {
         let log = log.clone();
-        tokio::spawn(async move { log.read_all(after, BATCH).await })
+        tokio::spawn(async move {
+            let mut events = log.read_all_stored(after, BATCH).await?;
+            events.retain(|event| event.position <= last);
+            Ok::<_, LogError>((events.last().map(at), log.decode_each(events)))
+        })
     };
     let mut bulk = Bulk::new(lease, memory, checkpoint == Checkpoint::default());
     let mut renewed = Timer::start();
     let mut reading = read(checkpoint.position);
     loop {
-        let mut events = reading.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
-        events.retain(|event| event.position <= last);
-        let Some(newest) = events.last() else { break };
-        checkpoint = Checkpoint { position: newest.position, event: newest.id };
+        let (newest, events) = reading.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
+        let Some(newest) = newest else { break };
+        checkpoint = newest;
         reading = read(checkpoint.position);
-        bulk.fold(&events).await?;
+        bulk.fold(&parking.admit(events), checkpoint, parking).await?;
         if renewed.seconds() > HEARTBEAT.as_secs_f64() {
             lease.renew().await?;
             renewed = Timer::start();
         }
         told(checkpoint.position);
     }
-    bulk.write().await?;
+    bulk.write(parking).await?;
     Ok(checkpoint)
 }
 
@@ -250,29 +258,40 @@ impl Projector {
         let (log, store, hub) = (&app.0.log, &app.0.store, &app.0.hub);
         let mut checkpoint = trusted_checkpoint(log, lease).await?;
         METRICS.projector_leads.set(1);
+        let mut parking = Parking::of(&lease.parked().await?);
+        heal_retried(log, lease, checkpoint, &mut parking).await?;
         if log.latest().await?.0.saturating_sub(checkpoint.position.0) > FAR {
-            checkpoint = fold_far(log, lease, checkpoint, Position(u64::MAX), MEMORY, |_| {}).await?;
+            checkpoint = fold_far(log, lease, checkpoint, Position(u64::MAX), MEMORY, &mut parking, |_| {}).await?;
         }
         self.tell_what_was_folded(checkpoint.position).await?;
         let mut follow = log.follow(checkpoint.position);
         let mut folder = Folder::new(lease, store, hub);
+        let mut heard = Timer::start();
         loop {
             if lease.is_superseded() {
                 return Ok(Turn::Over);
             }
-            let Ok(events) = tokio::time::timeout(HEARTBEAT, follow.next(BATCH)).await else {
+            if heard.seconds() > HEARTBEAT.as_secs_f64() {
+                heard = Timer::start();
                 lease.renew().await?;
-                continue;
-            };
+                if !parking.is_empty() {
+                    let healed = heal_retried(log, lease, checkpoint, &mut parking).await?;
+                    // Its rows were written beside those that are kept.
+                    folder = Folder::new(lease, store, hub);
+                    hub.wake(&healed);
+                }
+            }
+            let Ok(events) = tokio::time::timeout(HEARTBEAT, follow.next_stored(BATCH)).await else { continue };
             let events = events?;
             let Some(last) = events.last() else { continue };
-            checkpoint = Checkpoint { position: last.position, event: last.id };
+            checkpoint = at(last);
             let timer = Timer::start();
-            let mut told = folder.fold(&events, checkpoint).await?;
+            let count = events.len();
+            let mut told = folder.fold(parking.admit(log.decode_each(events)), checkpoint, &mut parking).await?;
             // Views that were made anew may begin before what was told already.
             told.retain(|(_, item)| Some(item.position) > self.told);
             METRICS.fold_time.observe(timer.seconds());
-            METRICS.fold_batch.observe(f64::from(u32::try_from(events.len()).unwrap_or(u32::MAX)));
+            METRICS.fold_batch.observe(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
             // First whoever waits for an answer, then who is told of it: S4, that somebody is told must not show in
             // how long the answer took.
             self.reached(checkpoint.position);
@@ -304,13 +323,14 @@ impl Projector {
         let app = self.app.clone();
         let (log, store, hub) = (&app.0.log, &app.0.store, &app.0.hub);
         let mut concerned = HashSet::new();
-        let mut at = self.told.unwrap_or(position);
-        while at < position {
-            let events = log.read_all(at, BATCH).await?;
+        let mut reached = self.told.unwrap_or(position);
+        while reached < position {
+            let events = log.read_all_stored(reached, BATCH).await?;
             let Some(last) = events.last() else { break };
-            at = last.position;
-            for event in events.iter().filter(|event| event.position <= position) {
-                concerned.extend(who_is_concerned(store, event, hub).await?);
+            reached = last.position;
+            // What cannot be read is no news.
+            for event in log.decode_each(events).into_iter().flatten().filter(|event| event.position <= position) {
+                concerned.extend(who_is_concerned(store, &event, hub).await?);
             }
         }
         self.reached(position);
@@ -324,6 +344,10 @@ impl Projector {
         self.told = self.told.max(Some(position));
         self.reporter.report(position);
     }
+}
+
+fn at(event: &StoredEvent) -> Checkpoint {
+    Checkpoint { position: event.position, event: event.id }
 }
 
 /// The store's checkpoint, if the log still has the event that it names.

@@ -3,6 +3,7 @@
 
 pub mod checkpoint;
 pub mod lines;
+pub mod parked;
 pub mod proof;
 pub mod rebuild;
 pub mod replay;

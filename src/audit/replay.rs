@@ -5,6 +5,8 @@ use std::collections::HashMap;
 
 use serde::Serialize;
 
+use crate::app::folding::Unfoldable;
+use crate::app::parking::Parking;
 use crate::domain::event::{Event, Position, RecordedEvent, Timestamp};
 use crate::domain::ids::UserId;
 use crate::event_log::{EventLog, LogError};
@@ -109,6 +111,8 @@ pub struct Seen {
 pub struct Replay {
     viewer: UserId,
     explains: bool,
+    /// What cannot be folded stands still here as it does in the views.
+    parking: Parking,
     reached: Option<(Position, Timestamp)>,
     users: HashMap<UserId, UserRow>,
     rows: HashMap<UserId, ConversationRow>,
@@ -126,10 +130,10 @@ pub async fn replay(log: &EventLog, viewer: UserId, until: Option<Moment>, expla
     let mut replay = Replay::new(viewer, explains);
     let mut after = Position(0);
     loop {
-        let events = log.read_all(after, WINDOW).await?;
+        let events = log.read_all_stored(after, WINDOW).await?;
         let Some(last) = events.last() else { return Ok(replay) };
         after = last.position;
-        for event in &events {
+        for event in &replay.parking.admit(log.decode_each(events)) {
             if until.is_some_and(|until| !until.includes(event)) {
                 return Ok(replay);
             }
@@ -145,6 +149,7 @@ impl Replay {
         Self {
             viewer,
             explains,
+            parking: Parking::default(),
             reached: None,
             users: HashMap::new(),
             rows: HashMap::new(),
@@ -163,6 +168,16 @@ impl Replay {
     pub fn fold(&mut self, event: &RecordedEvent) {
         self.reached = Some((event.position, event.at));
         let Some(contact) = self.contact_of(event) else { return };
+        if !self.parking.admits(event) {
+            return;
+        }
+        let is_next = match event.event {
+            Event::Conversation(_) => Conversations::is_next(self.rows.get(&contact), event),
+            _ => Users::is_next(self.users.get(&contact), event),
+        };
+        if !is_next {
+            return self.parking.park(event, Unfoldable::NotNext);
+        }
         let before = self.explains.then(|| self.facts(&contact));
         for id in Users::touched(event) {
             if let Some(row) = Users::evolve(&id, self.users.remove(&id), event) {

@@ -38,6 +38,8 @@ pub enum ViewsError {
     Folder(#[from] std::io::Error),
     #[error("the views were made from another log, or from events that the log does not have (position {0})")]
     OtherLog(Position),
+    #[error("nobody has tried again in a minute: is the service that has these views frozen?")]
+    NobodyTries,
     #[error("the views are being made anew by another process")]
     IsBeingRebuilt,
     #[error("the views of {0} were made by another version of it: start the service of this version once")]

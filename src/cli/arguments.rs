@@ -85,15 +85,27 @@ impl ViewsUrl {
 
 #[derive(Debug, Subcommand)]
 pub(super) enum ProjectionsCommand {
-    /// Where each projection stands: its position, how far it is behind, its version.
+    /// Where each projection stands: its position, how far it is behind, its version; and what is parked.
     Status(Views),
     /// Fold the log anew and compare row by row; the differing rows are printed.
     Verify(Views),
     /// Make the views anew from the log while the service goes on, and put them in place of the present ones, which are
     /// kept. Interrupted, it goes on where it was.
     Rebuild(Rebuild),
+    /// Try again to fold what is parked, once its cause is mended.
+    Retry(Retry),
     /// Remove the views that were kept by rebuilds, and those of one that was not finished.
     Drop(Views),
+}
+
+/// What is tried again.
+#[derive(Args, Debug)]
+pub(super) struct Retry {
+    /// What is parked, as `projections status` names it. Default: all that is.
+    #[arg(value_name = "ENTITY")]
+    pub entity: Option<String>,
+    #[command(flatten)]
+    pub views: Views,
 }
 
 /// How views are made anew.

@@ -2,12 +2,13 @@
 
 use anyhow::bail;
 
-use super::arguments::{Comparison, ProjectionsCommand, Rebuild, Views};
+use super::arguments::{Comparison, ProjectionsCommand, Rebuild, Retry, Views};
 use super::{new_id, now, print, progress};
+use crate::audit::parked::{parked, retry};
 use crate::audit::rebuild::{Options, Rebuilt, Step, rebuild};
 use crate::audit::views::{Compared, Extent, Status, compare, status};
 use crate::event_log::EventLog;
-use crate::read_store::ReadStore;
+use crate::read_store::{ParkedEntity, ReadStore};
 
 pub(super) fn run(command: &ProjectionsCommand) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
@@ -16,6 +17,7 @@ pub(super) fn run(command: &ProjectionsCommand) -> anyhow::Result<()> {
             ProjectionsCommand::Status(views) => print_status(views).await,
             ProjectionsCommand::Verify(views) => verify(views).await,
             ProjectionsCommand::Rebuild(arguments) => make_anew(arguments).await,
+            ProjectionsCommand::Retry(arguments) => try_again(arguments).await,
             ProjectionsCommand::Drop(views) => {
                 let dropped = ReadStore::drop_others(&views.url()).await?;
                 print(&format!("{dropped} removed\n"))
@@ -32,7 +34,30 @@ async fn print_status(views: &Views) -> anyhow::Result<()> {
         let note = if is_current { "" } else { " (not of this version)" };
         lines.push(format!("{name:<14} {position:>10} {head:>10} {behind:>8} {waiting:>12} {version:>7}  {}{note}", &sql_hash[..12]));
     }
+    lines.extend(parked(&views.url()).await?.iter().map(line_of));
     print(&format!("{}\n", lines.join("\n")))
+}
+
+fn line_of(parked: &ParkedEntity) -> String {
+    let ParkedEntity { entity, version, position, event, reason, .. } = parked;
+    format!("parked: {entity} since its event {event} (version {version}, position {position}): {reason}")
+}
+
+async fn try_again(arguments: &Retry) -> anyhow::Result<()> {
+    let log = EventLog::open_read_only(&arguments.views.data.log_url()).await?;
+    let (asked, left) = retry(&log, &arguments.views.url(), new_id(), arguments.entity.as_deref()).await?;
+    if asked == 0 {
+        match &arguments.entity {
+            Some(entity) => bail!("{entity} is not parked"),
+            None => return print("nothing is parked\n"),
+        }
+    }
+    let lines: String = left.iter().map(|parked| line_of(parked) + "\n").collect();
+    print(&lines)?;
+    match left.len() as u64 {
+        0 => print(&format!("{asked} folded again\n")),
+        left => bail!("{left} of {asked} cannot be folded yet"),
+    }
 }
 
 async fn verify(views: &Views) -> anyhow::Result<()> {

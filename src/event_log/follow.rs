@@ -23,7 +23,7 @@ impl Follow {
     /// # Errors
     /// When the log cannot be read, or stopped.
     pub async fn next(&mut self, limit: usize) -> Result<Vec<RecordedEvent>, LogError> {
-        self.next_stored(limit).await?.into_iter().map(StoredEvent::decode).collect()
+        super::decoded(self.next_stored(limit).await?)
     }
 
     /// The same, as they are stored.

@@ -22,7 +22,8 @@ use thiserror::Error;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::domain::event::{Event, Metadata, Position, RecordedEvent, Stream, Timestamp};
+use crate::domain::event::{Event, Metadata, Position, RecordedEvent, Stream, Timestamp, UnknownStream};
+use crate::domain::ids::UserId;
 use crate::storage::StoreUrl;
 
 pub use crate::storage::OpenError;
@@ -94,21 +95,36 @@ pub struct StoredEvent {
     pub data: String,
 }
 
+/// An event that this version cannot read, and why.
+#[derive(Clone, Debug)]
+pub struct Undecodable {
+    pub event: Box<StoredEvent>,
+    pub reason: Arc<str>,
+}
+
+impl From<Undecodable> for LogError {
+    fn from(undecodable: Undecodable) -> Self {
+        Self::Undecodable { position: undecodable.event.position, reason: undecodable.reason }
+    }
+}
+
 impl StoredEvent {
     /// # Errors
-    /// [`LogError::Undecodable`] when this version does not know it.
-    pub fn decode(self) -> Result<RecordedEvent, LogError> {
-        let position = self.position;
-        let undecodable = |reason: String| LogError::Undecodable { position, reason: reason.into() };
-        let stream = self.stream.parse().map_err(|error| undecodable(format!("{error}")))?;
-        let event = codec::decode(&self.kind, &self.data, self.id).map_err(|error| undecodable(error.to_string()))?;
+    /// When this version does not know it.
+    pub fn decode(self) -> Result<RecordedEvent, Undecodable> {
+        let stream = self.stream.parse().map_err(|error: UnknownStream| error.to_string());
+        let event = codec::decode(&self.kind, &self.data, self.id).map_err(|error| error.to_string());
+        let (stream, event) = match (stream, event) {
+            (Ok(stream), Ok(event)) => (stream, event),
+            (Err(reason), _) | (_, Err(reason)) => return Err(Undecodable { event: Box::new(self), reason: reason.into() }),
+        };
         Ok(RecordedEvent {
-            position,
+            position: self.position,
             stream,
             version: self.version,
             id: self.id,
             at: self.at,
-            metadata: Metadata { actor: self.actor.map(crate::domain::ids::UserId::from_stored), correlation: self.correlation, causation: self.causation },
+            metadata: Metadata { actor: self.actor.map(UserId::from_stored), correlation: self.correlation, causation: self.causation },
             event,
         })
     }
@@ -243,6 +259,12 @@ impl EventLog {
         adapter!(self, log => log.read_all_stored(after, limit).await)
     }
 
+    /// Each event as far as this version can read it.
+    #[must_use]
+    pub fn decode_each(&self, events: Vec<StoredEvent>) -> Vec<Result<RecordedEvent, Undecodable>> {
+        events.into_iter().map(StoredEvent::decode).collect()
+    }
+
     /// The events of a stream after a version, in order, at most `limit`.
     ///
     /// # Errors
@@ -279,7 +301,7 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read.
     pub async fn find(&self, id: Uuid) -> Result<Option<RecordedEvent>, LogError> {
-        self.find_stored(id).await?.map(StoredEvent::decode).transpose()
+        Ok(self.find_stored(id).await?.map(StoredEvent::decode).transpose()?)
     }
 
     /// The same, as it is stored.
@@ -347,5 +369,5 @@ fn kept_frontier(size: u64, bytes: &[u8]) -> Result<Frontier, LogError> {
 }
 
 fn decoded(events: Vec<StoredEvent>) -> Result<Vec<RecordedEvent>, LogError> {
-    events.into_iter().map(StoredEvent::decode).collect()
+    events.into_iter().map(|event| event.decode().map_err(LogError::from)).collect()
 }

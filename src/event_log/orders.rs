@@ -51,7 +51,7 @@ impl From<NotWritten> for AppendError {
         match not_written {
             NotWritten::Conflict(actual) => Self::Conflict { actual },
             NotWritten::IdTaken(None) => Self::IdTaken(None),
-            NotWritten::IdTaken(Some(event)) => event.decode().map_or_else(Self::Log, |event| Self::IdTaken(Some(Box::new(event)))),
+            NotWritten::IdTaken(Some(event)) => event.decode().map_or_else(|error| Self::Log(error.into()), |event| Self::IdTaken(Some(Box::new(event)))),
             NotWritten::Log(error) => Self::Log(error),
         }
     }
@@ -154,7 +154,7 @@ impl Orders {
             return Ok(vec![]);
         }
         match self.write(append.into()).await {
-            Ok(events) => events.into_iter().map(|event| event.decode().map_err(AppendError::Log)).collect(),
+            Ok(events) => events.into_iter().map(|event| event.decode().map_err(|error| AppendError::Log(error.into()))).collect(),
             Err(not_written) => Err(not_written.into()),
         }
     }

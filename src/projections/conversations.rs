@@ -69,6 +69,19 @@ impl Projection for Conversations {
         vec![(actor.clone(), contact.clone()), (contact.clone(), actor.clone())]
     }
 
+    /// A message has the number after all that there are, and its sender's own likewise.
+    fn is_next(row: Option<&ConversationRow>, recorded: &RecordedEvent) -> bool {
+        let (version, side, owner) = row.map_or((0, Side::default(), None), |row| (row.version, row.side, Some(&row.owner)));
+        let is_numbered = match &recorded.event {
+            Event::Conversation(ConversationEvent::MessageSent(message)) => {
+                let before = if owner == Some(&message.sender) { side.sent } else { side.received };
+                (message.number, message.sender_number) == (side.sent + side.received + 1, before + 1)
+            }
+            _ => true,
+        };
+        recorded.version == version + 1 && is_numbered
+    }
+
     fn evolve((owner, contact): &Self::Key, row: Option<ConversationRow>, recorded: &RecordedEvent) -> Option<ConversationRow> {
         let (Event::Conversation(event), Stream::Conversation(conversation)) = (&recorded.event, &recorded.stream) else {
             return row;

@@ -45,6 +45,10 @@ impl Projection for Messages {
         }
     }
 
+    fn is_next(row: Option<&MessageRow>, _: &RecordedEvent) -> bool {
+        row.is_none()
+    }
+
     fn evolve(&(conversation, number): &Self::Key, row: Option<MessageRow>, recorded: &RecordedEvent) -> Option<MessageRow> {
         let Event::Conversation(ConversationEvent::MessageSent(message)) = &recorded.event else { return row };
         Some(MessageRow {

@@ -25,7 +25,10 @@ pub trait Projection {
     /// The rows that an event changes.
     fn touched(event: &RecordedEvent) -> Vec<Self::Key>;
 
-    /// The row after the event. Only called with a key that the event touches.
+    /// Whether the event is the next for a row, or for one that is not there yet. What is not cannot be folded.
+    fn is_next(row: Option<&Self::Row>, event: &RecordedEvent) -> bool;
+
+    /// The row after the event. Only called with a key that the event touches, and where it is the next.
     fn evolve(key: &Self::Key, row: Option<Self::Row>, event: &RecordedEvent) -> Option<Self::Row>;
 }
 

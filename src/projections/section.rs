@@ -28,6 +28,10 @@ impl Projection for Section {
         }
     }
 
+    fn is_next(row: Option<&SectionRow>, recorded: &RecordedEvent) -> bool {
+        recorded.version == row.map_or(0, |row| row.version) + 1
+    }
+
     fn evolve((): &(), row: Option<SectionRow>, recorded: &RecordedEvent) -> Option<SectionRow> {
         let Event::Section(event) = &recorded.event else { return row };
         let mut section = row.unwrap_or_default().section;

@@ -38,6 +38,11 @@ impl Projection for Users {
         }
     }
 
+    /// Of who is registered already, another registration changes nothing.
+    fn is_next(row: Option<&UserRow>, recorded: &RecordedEvent) -> bool {
+        !matches!(recorded.event, Event::User(_)) || row.is_some_and(|row| recorded.version == row.version + 1)
+    }
+
     fn evolve(id: &UserId, row: Option<UserRow>, recorded: &RecordedEvent) -> Option<UserRow> {
         let (user, member, version) = match (&recorded.event, row) {
             (Event::Community(event), None) => (User::registered(event), recorded.version, 0),

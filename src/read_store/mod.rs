@@ -6,6 +6,7 @@
 
 mod generations;
 mod inbox;
+mod parked;
 mod postgres;
 mod queries;
 mod reader;
@@ -32,6 +33,7 @@ use crate::storage::StoreUrl;
 
 pub use crate::storage::OpenError;
 pub use inbox::{InboxItem, ItemChange, Missed};
+pub use parked::ParkedEntity;
 use postgres::{PostgresHold, PostgresLease, PostgresReadStore};
 use reader::{Columns, Moment, Unreadable};
 use sqlite::{SqliteLease, SqliteReadStore};
@@ -69,13 +71,17 @@ impl Touched {
     }
 }
 
-/// Rows of every projection.
+/// Rows of every projection, and what the projections say of themselves.
 #[derive(Debug, Default)]
 pub struct Rows {
     pub users: Vec<UserRow>,
     pub conversations: Vec<ConversationRow>,
     pub messages: Vec<MessageRow>,
     pub section: Option<SectionRow>,
+    /// What stands still from now on, or otherwise than before.
+    pub parked: Vec<ParkedEntity>,
+    /// Entities that do so no longer.
+    pub healed: Vec<String>,
 }
 
 /// A user as a viewer sees them, with the viewer's row of their conversation.
@@ -369,6 +375,18 @@ impl ReadStore {
         }
     }
 
+    /// Asks for another attempt at what is parked, one entity or all of it; whoever folds makes it. Returns how many.
+    ///
+    /// # Errors
+    /// When there is no store, or it cannot be reached.
+    pub async fn request_retry(url: &StoreUrl, entity: Option<&str>) -> Result<u64, OpenError> {
+        match url {
+            StoreUrl::Sqlite(path) => SqliteReadStore::request_retry(path, entity),
+            StoreUrl::Postgres(url) => PostgresReadStore::request_retry(url, entity).await,
+            StoreUrl::Kurrent(_) => Err(OpenError::Foreign { place: url.to_string(), what: "a read store" }),
+        }
+    }
+
     /// Whether several nodes may have it open.
     #[must_use]
     pub fn is_shared(&self) -> bool {
@@ -550,6 +568,17 @@ impl Lease {
         match &self.0 {
             Held::Sqlite(lease) => lease.checkpoint(),
             Held::Postgres(lease) => lease.checkpoint().await,
+        }
+    }
+
+    /// What cannot be folded, by its position.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn parked(&self) -> Result<Vec<ParkedEntity>, StoreError> {
+        match &self.0 {
+            Held::Sqlite(lease) => lease.parked(),
+            Held::Postgres(lease) => lease.parked().await,
         }
     }
 

@@ -15,7 +15,7 @@ use tokio_postgres::{Client, Row, Statement, Transaction};
 use uuid::Uuid;
 
 use super::reader::{Columns, Moment, Read, Reader, Unreadable, Value};
-use super::{Checkpoint, OpenError, Rows, StoreError, StoredCheckpoint, Touched, queries, rows};
+use super::{Checkpoint, OpenError, ParkedEntity, Rows, StoreError, StoredCheckpoint, Touched, queries, rows};
 use crate::domain::event::Position;
 use crate::domain::ids::UserId;
 use crate::postgres::{self, Ended, Looking, Parameters, Server};
@@ -42,7 +42,7 @@ const PREPARED: &str = "comment on schema entrenous_views_next is 'prepared'";
 /// No statement is in the middle of the current tables, and none begins, until the transaction ends.
 const HOLD: &str = "
     lock table entrenous_views.projector, entrenous_views.checkpoints, entrenous_views.users, entrenous_views.conversations,
-        entrenous_views.messages, entrenous_views.section in access exclusive mode";
+        entrenous_views.messages, entrenous_views.section, entrenous_views.parked in access exclusive mode";
 /// Whoever leads finds itself fenced, and leads anew in the new tables.
 const FENCE_ALL: &str = "
     update entrenous_views_next.projector
@@ -175,6 +175,13 @@ impl PostgresReadStore {
         Ok(dropped)
     }
 
+    /// Asks whoever folds.
+    pub(super) async fn request_retry(url: &str, entity: Option<&str>) -> Result<u64, OpenError> {
+        let server = views_of(url, SCHEMA, "30s")?;
+        let client = server.connect().await.map_err(|error| server.unreachable(&error))?;
+        client.execute(queries::RETRY, &[&entity]).await.map_err(|error| server.unreachable(&error))
+    }
+
     pub(super) async fn has_rows(url: &str) -> bool {
         let found = async {
             let client = views_of(url, SCHEMA, "30s").ok()?.connect().await.ok()?;
@@ -247,7 +254,10 @@ async fn prepare_tables(server: &Server, log: Uuid) -> Result<(), OpenError> {
     transaction.execute(LOCK_TABLES, &[]).await.map_err(unreachable)?;
     if transaction.query_one(HAS_TABLES, &[]).await.map_err(unreachable)?.get(0) {
         match are_usable(&transaction, server, &place(), log).await? {
-            Usable::Yes => return Ok(()),
+            Usable::Yes => {
+                transaction.batch_execute(&adapted(queries::PARKED_TABLE)).await.map_err(unreachable)?;
+                return transaction.commit().await.map_err(unreachable);
+            }
             Usable::OfAnotherLog => return Err(OpenError::Diverged { place: place() }),
             Usable::OfOtherProjections => {}
         }
@@ -316,6 +326,7 @@ async fn are_usable(transaction: &Transaction<'_>, server: &Server, place: &str,
 async fn create_tables(transaction: &Transaction<'_>, schema: &str, log: Uuid, with: impl Fn(&Shape) -> String) -> Result<(), tokio_postgres::Error> {
     transaction.batch_execute(&format!("create schema if not exists {schema}")).await?;
     transaction.batch_execute(&adapted(queries::CHECKPOINTS_TABLE)).await?;
+    transaction.batch_execute(&adapted(queries::PARKED_TABLE)).await?;
     transaction.batch_execute(PROJECTOR).await?;
     for shape in projections::ALL {
         transaction.batch_execute(&adapted(&with(&shape))).await?;
@@ -501,14 +512,34 @@ impl PostgresLease {
         Ok(Rows {
             users: users.iter().map(|row| rows::user(row)).collect::<Result<_, _>>()?,
             conversations: conversations.iter().map(|row| rows::conversation(row)).collect::<Result<_, _>>()?,
-            messages: vec![],
             section: section.as_ref().map(|row| rows::section(row)).transpose()?,
+            ..Rows::default()
         })
+    }
+
+    pub(super) async fn parked(&self) -> Result<Vec<ParkedEntity>, StoreError> {
+        let found = self.client.query(queries::PARKED, &[]).await.map_err(|error| failed(&error))?;
+        found.iter().map(|row| ParkedEntity::read(row).map_err(StoreError::from)).collect()
+    }
+
+    async fn write_parked(&self, parked: &[ParkedEntity], healed: &[String]) -> Result<(), tokio_postgres::Error> {
+        for ParkedEntity { entity, stream, version, position, event, reason, is_retried } in parked {
+            let (version, position, is_retried) = (integer(*version), integer(position.0), i64::from(*is_retried));
+            let columns: Parameters<'_, 7> = [entity, stream, &version, &position, event, reason, &is_retried];
+            self.client.execute(queries::PARK, &columns).await?;
+        }
+        for entity in healed {
+            self.client.execute(queries::HEAL, &[entity]).await?;
+        }
+        Ok(())
     }
 
     /// Everything goes to the server at once. It is the fence that makes the rest, and the commit, come to
     /// nothing where the lease is another's.
     pub(super) async fn apply(&self, changed: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
+        if !changed.parked.is_empty() || !changed.healed.is_empty() {
+            return self.apply_many(changed, checkpoint).await;
+        }
         let (client, statements) = (&self.client, &self.statements);
         let begin = async {
             let opened = client.batch_execute("begin");
@@ -552,7 +583,9 @@ impl PostgresLease {
                 self.write_conversations(conversations).await?;
             }
             self.write_messages_and_section(&[], changed.section.as_ref()).await?;
+            self.write_parked(&changed.parked, &changed.healed).await?;
             self.client.execute(&self.statements.advance, &[&integer(checkpoint.position.0), &checkpoint.event]).await?;
+            self.client.execute(&self.statements.notify, &[&checkpoint.position.0.to_string()]).await?;
             self.client.batch_execute("commit").await
         };
         written.await.map_err(|error: tokio_postgres::Error| failed(&error))?;

@@ -151,7 +151,10 @@ pub(super) const VISIBLE_MESSAGE: &str = concat!(
 pub(super) const CONTACT_OF: &str = "
     select c.contact from conversations c where c.conversation = $1 and c.owner = $2 and c.listing = 'listed'";
 
-pub(super) const MEMBERS: &str = "select coalesce(max(member), 0) from users";
+/// How far the community's stream is folded, or parked.
+pub(super) const MEMBERS: &str = "
+    select coalesce(max(reached), 0)
+    from (select max(member) as reached from users union all select max(version) from parked where stream = 'community') as members";
 
 pub(super) const REGISTERED: &str = "select id from users where id = $1";
 
@@ -258,6 +261,30 @@ pub(super) const CHECKPOINTS: &str = "select projection, log, position, event, v
 pub(super) const INSERT_CHECKPOINT: &str = "insert into checkpoints (projection, log, position, event, version, sql) values ($1, $2, 0, $3, $4, $5)";
 
 pub(super) const ADVANCE: &str = "update checkpoints set position = $1, event = $2";
+
+/// Whose events cannot be folded.
+pub(super) const PARKED_TABLE: &str = "
+    create table if not exists parked (
+        entity   text   not null primary key, -- its stream; of the community's, with the version
+        stream   text   not null,
+        version  bigint not null,             -- in its stream, of the first event that is not folded
+        position bigint not null,             -- of that event
+        event    uuid   not null,             -- its id
+        reason   text   not null,
+        retried  bigint not null              -- 1: somebody asks for another attempt
+    ) without rowid";
+
+pub(super) const PARKED: &str = "select entity, stream, version, position, event, reason, retried from parked order by position";
+
+pub(super) const PARK: &str = "
+    insert into parked (entity, stream, version, position, event, reason, retried) values ($1, $2, $3, $4, $5, $6, $7)
+    on conflict (entity) do update set
+        version = excluded.version, position = excluded.position, event = excluded.event, reason = excluded.reason, retried = excluded.retried";
+
+pub(super) const HEAL: &str = "delete from parked where entity = $1";
+
+/// Asks for another attempt: for one entity, or for all.
+pub(super) const RETRY: &str = "update parked set retried = 1 where cast($1 as text) is null or entity = $1";
 
 /// All projections of a store advance together.
 pub(super) const CHECKPOINT: &str = "select position, event from checkpoints order by position limit 1";

@@ -12,7 +12,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use uuid::Uuid;
 
 use super::generations::Generations;
-use super::{OpenError, StoreError, postgres, queries};
+use super::{OpenError, ParkedEntity, StoreError, postgres, queries};
 use crate::domain::event::Position;
 use crate::postgres::Server;
 use crate::projections::{ALL, Shape};
@@ -133,6 +133,33 @@ impl Snapshot {
         rows.into_iter().map(state).collect()
     }
 
+    /// What cannot be folded, by its position.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn parked(&self) -> Result<Vec<ParkedEntity>, StoreError> {
+        let rows = self.query(queries::PARKED, &[]).await?;
+        let parked = |row: StoredRow| match <[Cell; 7]>::try_from(row.into_iter().map(|(_, cell)| cell).collect::<Vec<_>>()) {
+            Ok(
+                [
+                    Cell::Text(entity),
+                    Cell::Text(stream),
+                    Cell::Integer(version),
+                    Cell::Integer(position),
+                    Cell::Bytes(event),
+                    Cell::Text(reason),
+                    Cell::Integer(retried),
+                ],
+            ) => {
+                let event = Uuid::from_slice(&event).unwrap_or_default();
+                let (version, position) = (version.unsigned_abs(), Position(position.unsigned_abs()));
+                Ok(ParkedEntity { entity, stream, version, position, event, reason, is_retried: retried != 0 })
+            }
+            _ => Err(StoreError::Failed("what is parked is not as the service writes it".into())),
+        };
+        rows.into_iter().map(parked).collect()
+    }
+
     /// The rows of a projection after a key, in the order of their keys, at most `limit`.
     ///
     /// # Errors
@@ -181,8 +208,7 @@ impl Snapshot {
 fn open_file(path: &Path) -> Result<Connection, OpenError> {
     let sqlite_error = OpenError::sqlite(path);
     if !path.exists() {
-        let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there are no views here yet");
-        return Err(OpenError::Io { place: sqlite::place(path), source });
+        return Err(sqlite::nothing_here(path, "there are no views here yet"));
     }
     let connection = sqlite::open_reader(path).map_err(&sqlite_error)?;
     connection.execute_batch("begin").map_err(&sqlite_error)?;

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::generations::{Generations, discard};
 use super::reader::{Columns, Moment, Read, Reader, Unreadable, Value};
-use super::{Checkpoint, OpenError, Rows, StoreError, StoredCheckpoint, Touched, queries, rows};
+use super::{Checkpoint, OpenError, ParkedEntity, Rows, StoreError, StoredCheckpoint, Touched, queries, rows};
 use crate::domain::event::{Position, Timestamp};
 use crate::domain::profile::Picture;
 use crate::projections::messages::MessageRow;
@@ -33,7 +33,6 @@ pub struct SqliteReadStore {
     /// What is read from.
     shown: Arc<RwLock<Arc<Generation>>>,
     checkpoint: Arc<watch::Sender<Checkpoint>>,
-    _lock: Arc<FileLock>,
 }
 
 /// One file of rows.
@@ -41,6 +40,8 @@ struct Generation {
     file: PathBuf,
     writer: Mutex<Writer>,
     readers: Arc<Readers>,
+    /// The store's: held until the last write that was begun has ended, whoever still waits for it.
+    lock: Arc<FileLock>,
 }
 
 struct Writer {
@@ -49,10 +50,11 @@ struct Writer {
 }
 
 impl Generation {
-    fn open(file: &Path) -> Result<Self, rusqlite::Error> {
+    fn open(file: &Path, lock: Arc<FileLock>) -> Result<Self, rusqlite::Error> {
         let connection = sqlite::open_writer(file, Durability::Cheap)?;
+        connection.execute(queries::PARKED_TABLE, [])?;
         let writer = Writer { connection, wal: WalKeeper::start(file)? };
-        Ok(Self { file: file.into(), writer: Mutex::new(writer), readers: Arc::new(Readers::open(file)?) })
+        Ok(Self { file: file.into(), writer: Mutex::new(writer), readers: Arc::new(Readers::open(file)?), lock })
     }
 
     /// Makes the tables of a file that is not there yet.
@@ -113,9 +115,8 @@ impl SqliteReadStore {
     fn of(file: &Path, generations: Option<Generations>, lock: FileLock) -> Result<Self, rusqlite::Error> {
         Ok(Self {
             generations,
-            shown: Arc::new(RwLock::new(Arc::new(Generation::open(file)?))),
+            shown: Arc::new(RwLock::new(Arc::new(Generation::open(file, Arc::new(lock))?))),
             checkpoint: Arc::new(watch::channel(Checkpoint::default()).0),
-            _lock: Arc::new(lock),
         })
     }
 
@@ -157,6 +158,15 @@ impl SqliteReadStore {
         Ok(others.len())
     }
 
+    /// Asks whoever folds, which may be another process.
+    pub(super) fn request_retry(path: &Path, entity: Option<&str>) -> Result<u64, OpenError> {
+        if !path.exists() {
+            return Err(sqlite::nothing_here(path, "there are no views here yet"));
+        }
+        let asked = sqlite::open_writer(path, Durability::Cheap).and_then(|connection| connection.execute(queries::RETRY, [entity]));
+        asked.map(|count| count as u64).map_err(OpenError::sqlite(path))
+    }
+
     pub(super) fn has_rows(path: &Path) -> bool {
         path.exists() && stored_checkpoints(path).is_ok_and(|found| found.iter().any(|found| found.position > Position(0)))
     }
@@ -182,7 +192,7 @@ impl SqliteReadStore {
     pub(super) fn lead(&self) -> Result<SqliteLease, StoreError> {
         let shown = self.shown();
         let generation = match self.newer_than(&shown) {
-            Some(file) => Arc::new(Generation::open(&file).map_err(failed)?),
+            Some(file) => Arc::new(Generation::open(&file, Arc::clone(&shown.lock)).map_err(failed)?),
             None => shown,
         };
         let lease = SqliteLease { store: self.clone(), generation };
@@ -204,6 +214,11 @@ pub(super) struct SqliteLease {
 impl SqliteLease {
     pub(super) fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
         self.generation.checkpoint()
+    }
+
+    pub(super) fn parked(&self) -> Result<Vec<ParkedEntity>, StoreError> {
+        let connection = self.generation.readers.lend().map_err(failed)?;
+        query(&connection, queries::PARKED, &[], ParkedEntity::read)
     }
 
     /// Whether another generation became the current one.
@@ -369,6 +384,12 @@ fn write_rows(connection: &Connection, changed: &Rows) -> Result<(), rusqlite::E
     if let Some(SectionRow { section, version, changed }) = &changed.section {
         let templates = (section.list_template.number(), section.detail_template.number());
         connection.prepare_cached(queries::UPSERT_SECTION)?.execute(params![section.title.as_str(), templates.0, templates.1, version, changed.0])?;
+    }
+    for ParkedEntity { entity, stream, version, position, event, reason, is_retried } in &changed.parked {
+        connection.prepare_cached(queries::PARK)?.execute(params![entity, stream, version, position.0, event, reason, is_retried])?;
+    }
+    for entity in &changed.healed {
+        connection.prepare_cached(queries::HEAL)?.execute([entity])?;
     }
     Ok(())
 }

@@ -134,7 +134,7 @@ impl KurrentEventLog {
         // What was begun has an outcome, also where nobody waits for it any more.
         let written = tokio::spawn(async move { log.write(append.into()).await });
         let outcome = written.await.unwrap_or_else(|_| Err(NotWritten::Log(LogError::Stopped("the append was cut short".into()))));
-        outcome.map_err(AppendError::from)?.into_iter().map(|event| event.decode().map_err(AppendError::Log)).collect()
+        outcome.map_err(AppendError::from)?.into_iter().map(|event| event.decode().map_err(|error| AppendError::Log(error.into()))).collect()
     }
 
     pub(super) async fn close(&self) {
@@ -190,7 +190,7 @@ impl KurrentEventLog {
         events.sort_by_key(|event| (event.position.commit, event.position.prepare));
         let end = (limit..events.len()).find(|&at| at == 0 || events[at].position.commit != events[at - 1].position.commit).unwrap_or(events.len());
         events.truncate(end);
-        events.into_iter().map(|event| self.stored(event)).collect()
+        Ok(events.into_iter().map(|event| self.stored(event)).collect())
     }
 
     /// Events of one commit stay together.
@@ -206,7 +206,7 @@ impl KurrentEventLog {
         let is_first = |at: &usize| (*at == 0 && reached_start) || (*at > 0 && events[*at].position.commit != events[*at - 1].position.commit);
         let start = (0..=events.len().saturating_sub(limit)).rev().find(|at| *at < events.len() && is_first(at)).unwrap_or(0);
         events.drain(..start);
-        events.into_iter().map(|event| self.stored(event)).collect()
+        Ok(events.into_iter().map(|event| self.stored(event)).collect())
     }
 
     pub(super) async fn read_stream_stored(&self, stream: &Stream, after: u64, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
@@ -226,7 +226,7 @@ impl KurrentEventLog {
         let options = ReadAllOptions::default().position(place).max_count(1).requires_leader(true);
         let options = &options;
         match self.0.connection.read(move |client| Box::pin(async move { collect(client.read_all(options).await).await })).await {
-            Ok(events) => events.into_iter().find(|event| event.position.commit == position.0).map(|event| self.stored(event)).transpose(),
+            Ok(events) => Ok(events.into_iter().find(|event| event.position.commit == position.0).map(|event| self.stored(event))),
             Err(Failure::Refused(_)) => Ok(None),
             Err(failure) => Err(failure.into()),
         }
@@ -234,7 +234,7 @@ impl KurrentEventLog {
 
     async fn read_stream(&self, name: &str, after: u64, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
         let found = read_stream(&self.0.connection, name, after, limit).await?;
-        found.into_iter().map(|event| self.stored(event)).collect()
+        Ok(found.into_iter().map(|event| self.stored(event)).collect())
     }
 
     async fn claim(&self, id: Uuid) -> Result<Option<Claim>, LogError> {
@@ -327,24 +327,27 @@ impl KurrentEventLog {
         }
     }
 
-    fn stored(&self, event: Read) -> Result<StoredEvent, LogError> {
+    fn stored(&self, event: Read) -> StoredEvent {
         let position = if event.position.commit == UNTOLD { *self.0.head.watch().borrow() } else { Position(event.position.commit) };
-        let undecodable = |reason: String| LogError::Undecodable { position, reason: reason.into() };
-        let metadata: Metadata =
-            serde_json::from_slice(&event.custom_metadata).map_err(|error| undecodable(format!("its metadata: {:?}", error.classify())))?;
+        let stream = event.stream_id().to_owned();
+        let (metadata, kind) = match serde_json::from_slice::<Metadata>(&event.custom_metadata) {
+            Ok(metadata) => (metadata, event.event_type),
+            // Somebody else wrote it, so that it is of no type that is known here.
+            Err(_) => (Metadata { at: 0, actor: None, correlation: Uuid::nil(), causation: Uuid::nil() }, format!("{} without metadata", event.event_type)),
+        };
         self.0.newest.fetch_max(metadata.at, Ordering::SeqCst);
-        Ok(StoredEvent {
+        StoredEvent {
             position,
-            stream: event.stream_id().to_owned(),
+            stream,
             version: event.revision + 1,
             id: event.id,
-            kind: event.event_type,
+            kind,
             at: Timestamp(metadata.at),
             actor: metadata.actor,
             correlation: metadata.correlation,
             causation: metadata.causation,
-            data: String::from_utf8(event.data.to_vec()).map_err(|_| undecodable("its data is no text".to_owned()))?,
-        })
+            data: String::from_utf8_lossy(&event.data).into_owned(),
+        }
     }
 
     fn later(&self, now: Timestamp) -> Timestamp {

@@ -94,8 +94,7 @@ impl SqliteEventLog {
     pub fn open_read_only(path: &Path) -> Result<Self, OpenError> {
         let sqlite_error = OpenError::sqlite(path);
         if !check(path)? {
-            let source = std::io::Error::new(std::io::ErrorKind::NotFound, "there is no event log here yet");
-            return Err(OpenError::Io { place: sqlite::place(path), source });
+            return Err(sqlite::nothing_here(path, "there is no event log here yet"));
         }
         let connection = sqlite::open_reader(path).map_err(&sqlite_error)?;
         let (head_sender, head) = watch::channel(Position(0));
