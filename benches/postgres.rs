@@ -139,7 +139,7 @@ fn at(sorted: &[Duration], part: f64) -> f64 {
 
 /// The log alone: one message to a new stream each.
 async fn appends(url: &str, clients: usize) -> f64 {
-    let log = EventLog::open(&StoreUrl::Postgres(url.to_owned()), Arc::new(now)).await.expect("a log");
+    let log = EventLog::open(&StoreUrl::Postgres(url.to_owned()), None, Arc::new(now)).await.expect("a log");
     let metadata = Metadata { actor: Some(UserId::from_stored("alice")), correlation: new_id(), causation: new_id() };
     let appending = log.clone();
     let (rate, _) = load(clients, move |_| {
@@ -166,7 +166,7 @@ struct Sends {
 /// The whole command, from its text to its answer: decided, durable, and shown by the views.
 async fn sends(url: &str, clients: usize) -> Sends {
     let url = StoreUrl::Postgres(url.to_owned());
-    let log = EventLog::open(&url, Arc::new(now)).await.expect("a log");
+    let log = EventLog::open(&url, None, Arc::new(now)).await.expect("a log");
     let store = ReadStore::open(&url, log.id()).await.expect("views");
     let (reporter, progress) = projector::progress();
     let sources = Sources { clock: Arc::new(now), uuid: Arc::new(new_id) };

@@ -127,7 +127,7 @@ async fn execute(url: &str, sql: &str) {
 /// The tables as the service makes them, with rows. Returns the long conversations' ids, by their lower user.
 async fn fill(url: &str) -> Arc<Vec<String>> {
     let kept = StoreUrl::Postgres(url.to_owned());
-    let log = EventLog::open(&kept, Arc::new(now)).await.expect("a log");
+    let log = EventLog::open(&kept, None, Arc::new(now)).await.expect("a log");
     drop(ReadStore::open(&kept, log.id()).await.expect("views"));
     log.close().await;
     let numbers = [("$users", USERS), ("$contacts", CONTACTS), ("$long_messages", LONG_MESSAGES), ("$long", LONG)];

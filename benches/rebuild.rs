@@ -109,7 +109,7 @@ fn most_resident_mib() -> u64 {
 
 /// A community that talks: conversations in turn, a few messages each, then read.
 async fn seed(folder: &Path, events: usize) -> EventLog {
-    let log = EventLog::open(&StoreUrl::Sqlite(folder.join("events.db")), Arc::new(now)).await.expect("a log");
+    let log = EventLog::open(&StoreUrl::Sqlite(folder.join("events.db")), None, Arc::new(now)).await.expect("a log");
     let metadata = Metadata { actor: None, correlation: new_id(), causation: new_id() };
     let user = |n: usize| UserId::from_stored(format!("user{n}"));
     let registered = (0..USERS).map(|n| {

@@ -131,7 +131,7 @@ fn partner(user: usize, step: usize) -> usize {
 
 /// Registered users, and messages spread over their conversations, in the log and in the views.
 async fn seed(folder: &Path, messages: usize) {
-    let log = EventLog::open(&StoreUrl::Sqlite(folder.join("events.db")), Arc::new(now)).await.expect("a log");
+    let log = EventLog::open(&StoreUrl::Sqlite(folder.join("events.db")), None, Arc::new(now)).await.expect("a log");
     let metadata = Metadata { actor: None, correlation: new_id(), causation: new_id() };
     let registered = (0..USERS).map(|n| {
         let profile = Profile { name: Name::from_stored(format!("User {n}")), picture: None };

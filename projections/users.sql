@@ -4,6 +4,7 @@ create table users (
     name        text   not null,
     picture     text,                        -- null: the service's default image
     contactable bigint not null,             -- 1: others may write first
+    erased      bigint not null,             -- 1: what they wrote and were called is gone
     member      bigint not null unique,      -- 1 for the first registered
     version     bigint not null,             -- of the user's own stream
     sort_key    bytea  not null,             -- the name, as the root collation orders it

@@ -107,6 +107,15 @@ pub(crate) fn open_writer(path: &Path, durability: Durability) -> Result<Connect
     Ok(connection)
 }
 
+/// Folds the write-ahead log into its file and empties it, waiting for readers that are in the way.
+///
+/// # Errors
+/// When they stay too long, too.
+pub(crate) fn truncate_wal(writer: &Connection) -> Result<(), rusqlite::Error> {
+    let is_busy: bool = writer.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0))?;
+    if is_busy { Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None)) } else { Ok(()) }
+}
+
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
     connection.busy_timeout(BUSY_PATIENCE)?;

@@ -70,6 +70,10 @@ pub enum OpenError {
     Damaged { place: String, detail: String },
     #[error("{place} was made from events that this event log does not have: restore that log, or delete {place} to accept the log as it is")]
     Diverged { place: String },
+    #[error("{place} does not hold the keys of {log}: name the key store that belongs to it with --keys, or restore it from its backup")]
+    OtherKeys { place: String, log: String },
+    #[error("a log in {place} needs a place for its keys: name a file or a PostgreSQL database with --keys")]
+    NoKeys { place: String },
     #[error("{place} cannot be opened: {source}")]
     Io { place: String, source: io::Error },
     #[error("{place} cannot be opened: {source}")]

@@ -87,14 +87,20 @@ async fn events_prints_the_log_and_follows_it_beside_the_service() {
     let message = &lines[2];
     assert_eq!(message["type"], "MessageSent");
     assert_eq!((&message["position"], &message["version"], &message["id"], &message["actor"]), (&json!(3), &json!(1), &json!(id), &json!("alice")));
-    assert_eq!(message["data"], json!({ "sender": "alice", "recipient": "bob", "text": "salut", "number": 1, "senderNumber": 1 }));
+    assert_eq!(message["data"]["shape"], 2);
+    assert!(message["data"]["text"]["sealed"].as_str().is_some_and(|sealed| !sealed.is_empty()), "{message}");
+    let (ok, out, error) = run(&["events", "--open", "--data", server.data().to_str().expect("UTF-8")]);
+    let opened: Value = serde_json::from_str(out.lines().nth(2).expect("a line")).expect("JSON");
+    assert!(ok, "{error}");
+    assert_eq!(opened["data"], json!({ "sender": "alice", "recipient": "bob", "text": "salut", "number": 1, "senderNumber": 1 }));
     assert!(message["stream"].as_str().is_some_and(|stream| stream.starts_with("conversation-")));
     assert!(message["at"].as_str().is_some_and(|at| at.len() == 27 && at.ends_with('Z')), "microseconds, UTC");
     for name in ["correlationId", "causationId"] {
         assert!(message[name].as_str().is_some_and(|id| uuid::Uuid::try_parse(id).is_ok()), "{name}");
     }
 
-    let mut follow = Command::new(BINARY).args(["events", "--follow", "--data"]).arg(server.data()).stdout(Stdio::piped()).spawn().expect("it follows");
+    let mut follow =
+        Command::new(BINARY).args(["events", "--follow", "--open", "--data"]).arg(server.data()).stdout(Stdio::piped()).spawn().expect("it follows");
     let mut out = BufReader::new(follow.stdout.take().expect("its output")).lines();
     for _ in 0..3 {
         out.next().expect("a line").expect("read");

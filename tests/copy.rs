@@ -12,7 +12,7 @@ use crate::support::inside::{Back, Place};
 use crate::support::process::run;
 
 async fn open(place: &Place) -> EventLog {
-    EventLog::open(&place.log(), Arc::new(entrenous::cli::now)).await.expect("a log")
+    EventLog::open(&place.log(), place.keys().as_ref(), Arc::new(entrenous::cli::now)).await.expect("a log")
 }
 
 /// Streams that take turns, some events together.

@@ -51,11 +51,19 @@ impl Kept {
         self.elsewhere.as_ref().map_or_else(|| self.place.log(), |(url, _)| StoreUrl::Kurrent(url.clone()))
     }
 
+    /// A server that is not this test's own keeps its log, which keeps its keys.
+    fn keys(&self) -> Option<StoreUrl> {
+        match &self.elsewhere {
+            Some(_) => Some(StoreUrl::Sqlite(std::env::temp_dir().join("entrenous-test-esdb.keys"))),
+            None => self.place.keys(),
+        }
+    }
+
     async fn open_with(&self, clock: Clock) -> EventLog {
         // The writer of a dropped log lets go of its file a moment later.
         let attempt = async {
             loop {
-                match EventLog::open(&self.url(), Arc::clone(&clock)).await {
+                match EventLog::open(&self.url(), self.keys().as_ref(), Arc::clone(&clock)).await {
                     Ok(log) => return log,
                     Err(OpenError::InUse { .. }) => tokio::task::yield_now().await,
                     Err(error) => panic!("{error}"),
@@ -233,7 +241,7 @@ async fn nodes_that_append_at_once_lose_nothing(kept: Kept) {
         contend(&kept, &[one, other]).await;
     } else {
         let _log = kept.open().await;
-        let second = EventLog::open(&kept.url(), Arc::new(entrenous::cli::now)).await;
+        let second = EventLog::open(&kept.url(), kept.keys().as_ref(), Arc::new(entrenous::cli::now)).await;
         assert!(matches!(second, Err(OpenError::InUse { .. })), "one process at a time writes a file");
     }
 }

@@ -15,7 +15,7 @@ use crate::event_log::{append, message, stream};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn open(folder: &TempDir) -> EventLog {
-    EventLog::open(&StoreUrl::Sqlite(folder.path().join("events.db")), Arc::new(entrenous::cli::now)).await.expect("a log")
+    EventLog::open(&StoreUrl::Sqlite(folder.path().join("events.db")), None, Arc::new(entrenous::cli::now)).await.expect("a log")
 }
 
 fn folder() -> TempDir {
@@ -27,7 +27,7 @@ async fn another_process_reads_and_follows_beside_the_writer() {
     let folder = folder();
     let log = open(&folder).await;
     log.append(append(stream(1), 0, vec![message(1, 1)])).await.expect("appended");
-    let reader = EventLog::open_read_only(&StoreUrl::Sqlite(folder.path().join("events.db"))).await.expect("a reader");
+    let reader = EventLog::open_read_only(&StoreUrl::Sqlite(folder.path().join("events.db")), None).await.expect("a reader");
     assert_eq!((reader.id(), reader.head()), (log.id(), Position(1)));
     assert!(matches!(reader.append(append(stream(1), 1, vec![message(2, 2)])).await, Err(AppendError::Log(_))));
     let mut follow = reader.follow(Position(0));
@@ -43,7 +43,7 @@ async fn another_process_reads_and_follows_beside_the_writer() {
 async fn one_process_at_a_time_writes() {
     let folder = folder();
     let _log = open(&folder).await;
-    let second = EventLog::open(&StoreUrl::Sqlite(folder.path().join("events.db")), Arc::new(entrenous::cli::now)).await;
+    let second = EventLog::open(&StoreUrl::Sqlite(folder.path().join("events.db")), None, Arc::new(entrenous::cli::now)).await;
     let Err(error) = second else { panic!("two writers") };
     assert!(error.to_string().contains(&format!("in use by another process (process {})", std::process::id())), "{error}");
 }
@@ -69,7 +69,7 @@ async fn closed_log() -> (TempDir, std::path::PathBuf) {
 /// Opening must fail and change no byte.
 async fn refusal(path: &Path) -> String {
     let before = fs::read(path).expect("a file");
-    let message = match EventLog::open(&StoreUrl::Sqlite(path.into()), Arc::new(entrenous::cli::now)).await {
+    let message = match EventLog::open(&StoreUrl::Sqlite(path.into()), None, Arc::new(entrenous::cli::now)).await {
         Ok(_) => panic!("opened"),
         Err(error) => error.to_string(),
     };
@@ -111,7 +111,7 @@ async fn a_file_whose_making_was_cut_short_is_made_again() {
         connection.pragma_update(None, "application_id", application).expect("set");
         drop(connection);
         assert!(fs::metadata(&path).is_ok_and(|file| file.len() > 0));
-        let log = EventLog::open(&StoreUrl::Sqlite(path.clone()), Arc::new(entrenous::cli::now)).await.expect("a log");
+        let log = EventLog::open(&StoreUrl::Sqlite(path.clone()), None, Arc::new(entrenous::cli::now)).await.expect("a log");
         log.append(append(stream(1), 0, vec![message(10, 1)])).await.expect("appended");
     }
 }

@@ -31,7 +31,7 @@ async fn checkpoint(log: &EventLog) -> Checkpoint {
 
 /// What is found; one finding where the log cannot even be read.
 async fn findings(url: &StoreUrl, checkpoints: &[Checkpoint]) -> Vec<String> {
-    let log = match EventLog::open_read_only(url).await {
+    let log = match EventLog::open_read_only(url, None).await {
         Ok(log) => log,
         Err(error) => return vec![error.to_string()],
     };
@@ -176,7 +176,7 @@ async fn a_change_in_kurrentdb_is_found_by_a_checkpoint() {
     let checkpoints = log_with_a_past(&place).await;
     assert_eq!(findings(&place.log(), &checkpoints).await, [""; 0]);
     place.peer().tamper("conversation-", |data| {
-        let text = String::from_utf8(data.clone()).expect("JSON").replace("après", "avant");
+        let text = String::from_utf8(data.clone()).expect("JSON").replace("\"senderNumber\":8", "\"senderNumber\":9");
         *data = text.into_bytes();
     });
     assert_eq!(findings(&place.log(), &checkpoints[..1]).await, [""; 0], "it was after the first");
@@ -190,8 +190,8 @@ async fn a_forger_who_makes_all_hashes_anew_is_found_by_a_checkpoint() {
     let checkpoints = log_with_a_past(&place).await;
     let file = place.folder().join("events.db");
     let connection = rusqlite::Connection::open(&file).expect("a file");
-    connection.execute("update events set data = replace(data, 'après 3', 'avant 3')", []).expect("changed");
-    let log = EventLog::open_read_only(&place.log()).await.expect("a log");
+    connection.execute("update events set data = replace(data, '\"senderNumber\":4', '\"senderNumber\":5')", []).expect("changed");
+    let log = EventLog::open_read_only(&place.log(), place.keys().as_ref()).await.expect("a log");
     let mut tree = Frontier::default();
     for event in log.read_all_stored(Position(0), 100_000).await.expect("read") {
         let leaf = Hash::of_leaf(&event);
@@ -201,7 +201,7 @@ async fn a_forger_who_makes_all_hashes_anew_is_found_by_a_checkpoint() {
     connection.execute("update merkle set size = 0, frontier = x''", []).expect("changed");
     drop((connection, log));
     // The service itself makes the tree again.
-    EventLog::open(&place.log(), Arc::new(entrenous::cli::now)).await.expect("a log").close().await;
+    EventLog::open(&place.log(), place.keys().as_ref(), Arc::new(entrenous::cli::now)).await.expect("a log").close().await;
     assert_eq!(findings(&place.log(), &[]).await, [""; 0], "nothing in the file tells");
     assert_eq!(findings(&place.log(), &checkpoints[..1]).await, [""; 0], "it was after the first");
     assert_eq!(findings(&place.log(), &checkpoints).await, [Finding::OtherThanCheckpoint { size: tree.size() }.to_string()]);
@@ -258,9 +258,9 @@ async fn a_log_from_before_the_tree_gets_one() {
 async fn the_root_is_of_the_events_wherever_they_are() {
     let place = Arc::new(Place::new(Back::Sqlite, Back::Sqlite).await);
     let checkpoints = log_with_a_past(&place).await;
-    let source = EventLog::open_read_only(&place.log()).await.expect("a log");
+    let source = EventLog::open_read_only(&place.log(), place.keys().as_ref()).await.expect("a log");
     let other = Place::new(Back::Postgres, Back::Sqlite).await;
-    let target = EventLog::open(&other.log(), Arc::new(entrenous::cli::now)).await.expect("a log");
+    let target = EventLog::open(&other.log(), other.keys().as_ref(), Arc::new(entrenous::cli::now)).await.expect("a log");
     entrenous::event_log::copy::copy(&source, &target, |_| {}).await.expect("copied");
     let copied = checkpoint(&target).await;
     assert_eq!((copied.size, copied.root), (checkpoints[1].size, checkpoints[1].root));
@@ -312,7 +312,7 @@ async fn checkpoints_and_proofs_are_made_beside_the_service_and_checked_elsewher
     let forged = file("forged", &forged.to_string());
     fails(&["verify", "--data", &nowhere, "--verifier", verifier, "--proof", &forged], "not the one of the proof");
     let lines = fs::read_to_string(&export).expect("an export");
-    let altered = file("altered.jsonl", &lines.replace("\"un\"", "\"on\""));
+    let altered = file("altered.jsonl", &lines.replace("\"senderNumber\":1", "\"senderNumber\":9"));
     fails(&["verify", "--data", &nowhere, "--verifier", verifier, "--export", &altered, "--checkpoint", &first], "DIFFERS");
     let signed = fs::read_to_string(&first).expect("a checkpoint");
     let other = file("other", &signed.replace("\n3\n", "\n4\n"));

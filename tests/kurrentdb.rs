@@ -1,28 +1,50 @@
 //! What can happen to the log in KurrentDB, and only to it: answers that never come, leaders elsewhere,
 //! subscriptions that end, a node that dies. The contract of every log is in `event_log.rs`.
 
+use std::ops::Deref;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use entrenous::domain::conversation::ConversationEvent;
 use entrenous::domain::event::{Event, Position};
 use entrenous::domain::ids::UserId;
-use entrenous::event_log::{AppendError, EventLog};
+use entrenous::event_log::{AppendError, EventLog, OpenError};
 use entrenous::storage::StoreUrl;
 use kurrent_peer::{End, Fault, Peer};
+use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::event_log::{append, message, since, stream};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-async fn open(peer: &Peer) -> EventLog {
-    EventLog::open(&StoreUrl::Kurrent(peer.url()), Arc::new(entrenous::cli::now)).await.expect("a log")
+/// A peer, and a place for the keys of its log.
+struct Kurrent {
+    peer: Peer,
+    folder: TempDir,
+}
+
+impl Deref for Kurrent {
+    type Target = Peer;
+
+    fn deref(&self) -> &Peer {
+        &self.peer
+    }
+}
+
+async fn open(kurrent: &Kurrent) -> EventLog {
+    open_with_keys(&kurrent.url(), kurrent.folder.path()).await.expect("a log")
+}
+
+async fn open_with_keys(url: &str, folder: &Path) -> Result<EventLog, OpenError> {
+    let keys = StoreUrl::Sqlite(folder.join("events.keys"));
+    EventLog::open(&StoreUrl::Kurrent(url.to_owned()), Some(&keys), Arc::new(entrenous::cli::now)).await
 }
 
 /// Starts and ends with a runtime of its own, which must not be done on another.
-fn peer() -> Peer {
-    std::thread::spawn(Peer::start).join().expect("a peer")
+fn peer() -> Kurrent {
+    Kurrent { peer: std::thread::spawn(Peer::start).join().expect("a peer"), folder: tempfile::tempdir().expect("a folder") }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -64,7 +86,7 @@ async fn appends_and_followers_go_on_after_the_node_died() {
             seen += tokio::time::timeout(PATIENCE, follow.next(5)).await.expect("in time").expect("events").len();
         }
         peer = tokio::task::spawn_blocking(move || {
-            peer.restart();
+            peer.peer.restart();
             peer
         })
         .await
@@ -144,6 +166,20 @@ async fn a_database_that_is_away_at_the_start_is_said_so() {
         tokio::task::spawn_blocking(move || drop(peer)).await.expect("ended");
         url
     };
-    let refused = EventLog::open(&StoreUrl::Kurrent(url), Arc::new(entrenous::cli::now)).await.err().expect("refused");
+    let folder = tempfile::tempdir().expect("a folder");
+    let refused = open_with_keys(&url, folder.path()).await.err().expect("refused");
     assert!(refused.to_string().contains("cannot be reached"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_here_has_its_keys_elsewhere_and_knows_which() {
+    let peer = peer();
+    let url = StoreUrl::Kurrent(peer.url());
+    let without = EventLog::open(&url, None, Arc::new(entrenous::cli::now)).await.err().expect("refused");
+    assert!(matches!(without, OpenError::NoKeys { .. }) && without.to_string().contains("--keys"), "{without}");
+    open(&peer).await.close().await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let others = open_with_keys(&peer.url(), folder.path()).await.err().expect("refused");
+    assert!(matches!(others, OpenError::OtherKeys { .. }), "{others}");
+    open(&peer).await.close().await;
 }

@@ -135,7 +135,7 @@ async fn verify(nodes: &[Server], log: &str, sent: &HashSet<String>) {
     }
     assert!(stored.values().all(|times| *times == 1), "each once");
     assert_eq!(stored.into_keys().collect::<HashSet<_>>(), *sent, "nothing is lost, nothing is made up");
-    let log = EventLog::open_read_only(&StoreUrl::Postgres(log.to_owned())).await.expect("the log");
+    let log = EventLog::open_read_only(&StoreUrl::Postgres(log.to_owned()), None).await.expect("the log");
     let events = since(&log, Position(0)).await;
     assert!(events.iter().zip(1..).all(|(event, position)| event.position == Position(position)), "no hole");
     assert_eq!(events.len(), SENDERS + sent.len(), "each registered once, each message once");

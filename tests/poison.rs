@@ -148,7 +148,7 @@ async fn what_is_parked_is_told_and_retried_by_the_command_line() {
     assert!(server.wait().success());
 
     let log = StoreUrl::Sqlite(server.file("events.db"));
-    let read = EventLog::open_read_only(&log).await.expect("a log");
+    let read = EventLog::open_read_only(&log, None).await.expect("a log");
     let greeting = read.read_all_stored(Position(3), 1).await.expect("read").remove(0);
     let with_bob = pair("alice", "bob");
     assert_eq!(greeting.stream, with_bob);

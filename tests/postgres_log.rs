@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_mins(1);
 const WRITERS: u128 = 32;
 
 async fn open(url: &str) -> EventLog {
-    EventLog::open(&StoreUrl::Postgres(url.to_owned()), Arc::new(entrenous::cli::now)).await.expect("a log")
+    EventLog::open(&StoreUrl::Postgres(url.to_owned()), None, Arc::new(entrenous::cli::now)).await.expect("a log")
 }
 
 /// Appends to a stream a writer as long as `stop` is not set; the ids that were acknowledged.
@@ -140,7 +140,7 @@ async fn a_hole_is_noticed() {
         log.append(append(stream(1), n, vec![message(u128::from(n), n + 1)])).await.expect("appended");
     }
     database.client().await.execute("delete from entrenous_log.events where position = 3", &[]).await.expect("deleted");
-    let reader = EventLog::open_read_only(&StoreUrl::Postgres(database.url())).await.expect("open");
+    let reader = EventLog::open_read_only(&StoreUrl::Postgres(database.url()), None).await.expect("open");
     let error = reader.read_all(Position(0), 10).await.expect_err("a hole");
     assert!(matches!(error, LogError::Undecodable { position: Position(3), .. }), "{error}");
 }
@@ -152,18 +152,18 @@ async fn a_newer_format_is_refused_and_left_as_it_is() {
     let newer = "insert into entrenous_log.refinery_schema_history (version, name, applied_on, checksum)
         select 99, 'later', applied_on, checksum from entrenous_log.refinery_schema_history limit 1";
     database.client().await.execute(newer, &[]).await.expect("inserted");
-    let refused = EventLog::open(&StoreUrl::Postgres(database.url()), Arc::new(entrenous::cli::now)).await.err().expect("refused");
+    let refused = EventLog::open(&StoreUrl::Postgres(database.url()), None, Arc::new(entrenous::cli::now)).await.err().expect("refused");
     assert!(matches!(refused, OpenError::Newer { found: 99, .. }), "{refused}");
     assert!(!refused.to_string().contains('@'), "an address is told without who signs in");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_address_that_leads_nowhere_is_told_without_its_password() {
-    let refused = EventLog::open(&StoreUrl::Postgres("postgres://me:secret@127.0.0.1:1/chat".to_owned()), Arc::new(entrenous::cli::now)).await;
+    let refused = EventLog::open(&StoreUrl::Postgres("postgres://me:secret@127.0.0.1:1/chat".to_owned()), None, Arc::new(entrenous::cli::now)).await;
     let error = refused.err().expect("refused").to_string();
     assert!(error.contains("postgres://127.0.0.1:1/chat cannot be reached") && !error.contains("secret"), "{error}");
     let database = Database::create().await;
-    let nothing = EventLog::open_read_only(&StoreUrl::Postgres(database.url())).await.err().expect("no log");
+    let nothing = EventLog::open_read_only(&StoreUrl::Postgres(database.url()), None).await.err().expect("no log");
     assert!(nothing.to_string().contains("there is no event log here yet"), "{nothing}");
     let tables = "select count(*) from information_schema.schemata where schema_name = 'entrenous_log'";
     assert_eq!(connect(&database.url()).await.query_one(tables, &[]).await.expect("a count").get::<_, i64>(0), 0, "and none is made");

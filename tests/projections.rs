@@ -51,7 +51,8 @@ async fn every_row_is_compared_beside_the_service(back: Back) {
         assert!(found.differences.iter().any(|difference| difference.to_string().contains(told)), "{sql}: {:?}", found.differences);
         assert!(!found.is_equal());
     }
-    let surplus = "insert into users select 'mallory', name, picture, contactable, 99, version, sort_key, search_name, changed from users where id = 'ann'";
+    let surplus =
+        "insert into users select 'mallory', name, picture, contactable, erased, 99, version, sort_key, search_name, changed from users where id = 'ann'";
     tamper(&views, surplus).await;
     let found = compared().await;
     assert!(found.differences.iter().any(|difference| difference.to_string().starts_with("users: not in the log: id=\"mallory\"")));

@@ -106,9 +106,14 @@ async fn a_log_that_lost_what_the_views_know_is_refused_until_the_views_are_dele
     refused(&here);
     fs::write(here.file("events.db"), "").expect("written");
     refused(&here);
+    let keys = fs::read(here.file("events.keys")).expect("keys");
     fs::copy(elsewhere.file("events.db"), here.file("events.db")).expect("copied");
+    let (ok, _, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data", here.data().to_str().expect("UTF-8")]);
+    assert!(!ok && error.contains("events.keys does not hold the keys of") && error.contains("--keys"), "{error}");
+    fs::copy(elsewhere.file("events.keys"), here.file("events.keys")).expect("copied");
     refused(&here);
     fs::write(here.file("events.db"), log).expect("written");
+    fs::write(here.file("events.keys"), keys).expect("written");
     let edit = |statement: &str| {
         let connection = rusqlite::Connection::open(here.file("events.db")).expect("a log");
         connection.execute_batch(statement).expect("edited");

@@ -121,7 +121,7 @@ async fn long_log(log: &EventLog, messages: u64) {
 async fn a3_what_was_interrupted_goes_on_and_memory_is_bounded() {
     for back in BOTH {
         let place = Place::new(Back::Sqlite, back).await;
-        let log = EventLog::open(&place.log(), Arc::new(entrenous::cli::now)).await.expect("a log");
+        let log = EventLog::open(&place.log(), place.keys().as_ref(), Arc::new(entrenous::cli::now)).await.expect("a log");
         long_log(&log, 20_000).await;
         let (views, at_once) = (place.views(0), place.folder().join("at_once.db"));
         let at_once = StoreUrl::Sqlite(at_once);

@@ -5,7 +5,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use thiserror::Error;
 
-use crate::domain::event::RecordedEvent;
+use crate::domain::event::{Event, RecordedEvent};
+use crate::domain::ids::UserId;
+use crate::domain::user::UserEvent;
 use crate::projections::Projection;
 use crate::projections::conversations::Conversations;
 use crate::projections::messages::{MessageRow, Messages};
@@ -44,11 +46,13 @@ pub(super) struct Tables {
     pub(super) section: Folding<Section>,
     /// Messages that are not written yet, in their order.
     pub(super) messages: Vec<MessageRow>,
+    /// Whose messages are to be overwritten where they are written.
+    erased: Vec<UserId>,
 }
 
 impl Tables {
     pub(super) fn empty() -> Self {
-        Self { users: Folding::empty(), conversations: Folding::empty(), section: Folding::empty(), messages: Vec::new() }
+        Self { users: Folding::empty(), conversations: Folding::empty(), section: Folding::empty(), messages: Vec::new(), erased: Vec::new() }
     }
 
     /// Takes in rows that were loaded.
@@ -69,6 +73,9 @@ impl Tables {
         self.conversations.change(conversations);
         self.section.change(section);
         self.messages.extend(messages.into_iter().filter_map(|(_, row)| row));
+        if let Event::User(UserEvent::UserErased { user }) = &event.event {
+            self.erased.push(user.clone());
+        }
         Ok(())
     }
 
@@ -79,6 +86,7 @@ impl Tables {
             conversations: self.conversations.take_changed(),
             messages: std::mem::take(&mut self.messages),
             section: self.section.take_changed().pop(),
+            erased: std::mem::take(&mut self.erased),
             ..Rows::default()
         }
     }

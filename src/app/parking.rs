@@ -34,7 +34,7 @@ impl Parking {
         for event in read {
             match event {
                 Ok(event) => admitted.push(event),
-                Err(Undecodable { event, reason }) => self.park_at(event.stream, event.version, event.position, event.id, reason.to_string()),
+                Err(Undecodable { event, reason, .. }) => self.park_at(event.stream, event.version, event.position, event.id, reason.to_string()),
             }
         }
         if !self.since.is_empty() {

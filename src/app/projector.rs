@@ -158,7 +158,7 @@ async fn fold_far(
         tokio::spawn(async move {
             let mut events = log.read_all_stored(after, BATCH).await?;
             events.retain(|event| event.position <= last);
-            Ok::<_, LogError>((events.last().map(at), log.decode_each(events)))
+            Ok::<_, LogError>((events.last().map(at), log.decode_each(events).await?))
         })
     };
     let mut bulk = Bulk::new(lease, memory, checkpoint == Checkpoint::default());
@@ -287,7 +287,7 @@ impl Projector {
             checkpoint = at(last);
             let timer = Timer::start();
             let count = events.len();
-            let mut told = folder.fold(parking.admit(log.decode_each(events)), checkpoint, &mut parking).await?;
+            let mut told = folder.fold(parking.admit(log.decode_each(events).await?), checkpoint, &mut parking).await?;
             // Views that were made anew may begin before what was told already.
             told.retain(|(_, item)| Some(item.position) > self.told);
             METRICS.fold_time.observe(timer.seconds());
@@ -329,7 +329,7 @@ impl Projector {
             let Some(last) = events.last() else { break };
             reached = last.position;
             // What cannot be read is no news.
-            for event in log.decode_each(events).into_iter().flatten().filter(|event| event.position <= position) {
+            for event in log.decode_each(events).await?.into_iter().flatten().filter(|event| event.position <= position) {
                 concerned.extend(who_is_concerned(store, &event, hub).await?);
             }
         }

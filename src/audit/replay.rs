@@ -133,7 +133,7 @@ pub async fn replay(log: &EventLog, viewer: UserId, until: Option<Moment>, expla
         let events = log.read_all_stored(after, WINDOW).await?;
         let Some(last) = events.last() else { return Ok(replay) };
         after = last.position;
-        for event in &replay.parking.admit(log.decode_each(events)) {
+        for event in &replay.parking.admit(log.decode_each(events).await?) {
             if until.is_some_and(|until| !until.includes(event)) {
                 return Ok(replay);
             }

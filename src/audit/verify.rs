@@ -10,7 +10,7 @@ use super::checkpoint::Checkpoint;
 use crate::domain::event::{Position, Timestamp};
 use crate::event_log::copy::{CopyError, Source};
 use crate::event_log::merkle::{Frontier, Hash};
-use crate::event_log::{EventLog, LogError, StoredEvent, codec};
+use crate::event_log::{EventLog, LogError, StoredEvent};
 
 /// Events read at once.
 const WINDOW: usize = 4_096;
@@ -199,7 +199,7 @@ impl Run {
             self.verified.find(Finding::Earlier { position, id });
         }
         self.before = Some((position, event.at));
-        if let Err(error) = codec::decode(&event.kind, &event.data, event.id) {
+        if let Err(error) = event.check() {
             self.verified.find(Finding::Unreadable { position, id, reason: error.to_string() });
         }
     }

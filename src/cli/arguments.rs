@@ -14,6 +14,7 @@ use crate::audit::replay::Moment;
 use crate::domain::event::{Position, Stream, Timestamp};
 use crate::domain::ids::UserId;
 use crate::event_log::selection::Selection;
+use crate::event_log::{EventLog, OpenError, keys_beside};
 use crate::storage::StoreUrl;
 use crate::{graphql, http};
 
@@ -54,6 +55,7 @@ pub(super) enum Command {
 
 /// Where the data is.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_field_names, reason = "its options' names")]
 pub(super) struct Data {
     /// The data folder: the event log, the views, and in development mode the token key.
     #[arg(long, env = "ENTRENOUS_DATA", default_value = "entrenous-data", value_name = "DIR")]
@@ -61,11 +63,27 @@ pub(super) struct Data {
     /// The event log: sqlite:FILE, <postgres://…>, <esdb://…> or <kurrentdb://…>. Default: events.db in the data folder.
     #[arg(long, env = "ENTRENOUS_LOG", hide_env_values = true, value_name = "URL")]
     pub log: Option<StoreUrl>,
+    /// The keys of what people write: sqlite:FILE or <postgres://…>. Default: events.keys beside a log in a file, the
+    /// log's database, or for a log in KurrentDB the views' database, otherwise events.keys in the data folder.
+    #[arg(long, env = "ENTRENOUS_KEYS", hide_env_values = true, value_name = "URL")]
+    pub keys: Option<StoreUrl>,
 }
 
 impl Data {
     pub fn log_url(&self) -> StoreUrl {
         self.log.clone().unwrap_or_else(|| StoreUrl::Sqlite(self.data.join("events.db")))
+    }
+
+    /// Where the keys are, for whoever knows where the views are or does not.
+    pub fn keys_url(&self, views: Option<&StoreUrl>) -> StoreUrl {
+        let shared = || views.filter(|views| matches!(views, StoreUrl::Postgres(_))).cloned();
+        let own = || StoreUrl::Sqlite(self.data.join("events.keys"));
+        self.keys.clone().or_else(|| keys_beside(&self.log_url())).or_else(shared).unwrap_or_else(own)
+    }
+
+    /// The log, to be read, with its keys where they are at hand.
+    pub async fn open_log(&self, views: Option<&StoreUrl>) -> Result<EventLog, OpenError> {
+        EventLog::open_read_only(&self.log_url(), Some(&self.keys_url(views))).await
     }
 }
 
@@ -366,13 +384,16 @@ pub(super) struct Events {
     /// How events are written.
     #[arg(long, env = "ENTRENOUS_EVENTS_FORMAT", default_value = "jsonl", value_name = "FORMAT")]
     pub format: EventFormat,
+    /// What people wrote in clear, as far as the keys are at hand; null where it was erased. Such lines cannot be imported.
+    #[arg(long, env = "ENTRENOUS_EVENTS_OPEN")]
+    pub open: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum EventFormat {
     /// JSON Lines: everything, to import again.
     Jsonl,
-    /// For eyes.
+    /// For eyes, with what people wrote in clear.
     Table,
 }
 
@@ -518,4 +539,10 @@ pub(super) struct Copy {
     /// The event log to write: empty, or an earlier copy of the same.
     #[arg(long, env = "ENTRENOUS_COPY_TO", hide_env_values = true, value_name = "URL")]
     pub to: StoreUrl,
+    /// The keys of the log to read, where they are not beside it.
+    #[arg(long, env = "ENTRENOUS_COPY_FROM_KEYS", hide_env_values = true, value_name = "URL")]
+    pub from_keys: Option<StoreUrl>,
+    /// The keys of the log to write, where they are not to be beside it: they are copied, too.
+    #[arg(long, env = "ENTRENOUS_COPY_TO_KEYS", hide_env_values = true, value_name = "URL")]
+    pub to_keys: Option<StoreUrl>,
 }

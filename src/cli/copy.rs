@@ -15,8 +15,8 @@ pub(super) fn run(arguments: &Copy) -> anyhow::Result<()> {
 }
 
 async fn copy_log(arguments: &Copy) -> anyhow::Result<()> {
-    let from = EventLog::open_read_only(&arguments.from).await.context("--from")?;
-    let to = EventLog::open(&arguments.to, Arc::new(now)).await.context("--to")?;
+    let from = EventLog::open_read_only(&arguments.from, arguments.from_keys.as_ref()).await.context("--from")?;
+    let to = EventLog::open(&arguments.to, arguments.to_keys.as_ref(), Arc::new(now)).await.context("--to")?;
     let bar = progress::bar(from.latest().await?.0);
     let outcome = copy(&from, &to, |copied| {
         bar.set_position(copied.position.0);

@@ -19,7 +19,7 @@ pub(super) fn run(events: &Events) -> anyhow::Result<()> {
 }
 
 async fn print_log(events: &Events) -> anyhow::Result<()> {
-    let log = EventLog::open_read_only(&events.data.log_url()).await?;
+    let log = events.data.open_log(None).await?;
     let selection = events.selection.selection();
     let mut out = BufWriter::new(io::stdout().lock());
     if events.format == EventFormat::Table {
@@ -31,7 +31,7 @@ async fn print_log(events: &Events) -> anyhow::Result<()> {
     let mut walk = log.walk(selection.clone(), Position(0)).await?;
     loop {
         let batch = walk.next(BATCH, PATIENCE).await?;
-        write(&mut out, events.format, &batch)?;
+        write(&mut out, events.format, &opened(&log, events, batch))?;
         bar.set_position(walk.looked().unwrap_or_default().0);
         if walk.is_over() {
             break;
@@ -45,7 +45,7 @@ async fn print_log(events: &Events) -> anyhow::Result<()> {
             tokio::select! {
                 batch = follow.next_stored(BATCH) => {
                     let wanted: Vec<_> = batch?.into_iter().filter(|event| selection.takes(event)).collect();
-                    write(&mut out, events.format, &wanted)?;
+                    write(&mut out, events.format, &opened(&log, events, wanted))?;
                 }
                 _ = tokio::signal::ctrl_c() => break,
             }
@@ -53,6 +53,16 @@ async fn print_log(events: &Events) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The events with what people wrote in clear, where that is wanted.
+fn opened(log: &EventLog, asked: &Events, mut events: Vec<StoredEvent>) -> Vec<StoredEvent> {
+    if asked.open || asked.format == EventFormat::Table {
+        for event in &mut events {
+            event.data = log.reveal(event);
+        }
+    }
+    events
 }
 
 const HEADER: &str = "  POSITION  AT                           TYPE                  ACTOR             STREAM AND VERSION, DATA";

@@ -22,7 +22,7 @@ async fn import_file(arguments: &Import) -> anyhow::Result<()> {
         bail!("{file} has no events");
     }
     keys::make_data_folder(&arguments.data.data)?;
-    let log = EventLog::open(&arguments.data.log_url(), Arc::new(now)).await?;
+    let log = EventLog::open(&arguments.data.log_url(), Some(&arguments.data.keys_url(None)), Arc::new(now)).await?;
     let bar = progress::bar(events);
     let export = Export::open(&arguments.file).with_context(|| format!("{file} cannot be read"))?;
     let outcome = import(export, &log, |copied| bar.set_position(copied.events)).await;

@@ -7,7 +7,6 @@ use super::{new_id, now, print, progress};
 use crate::audit::parked::{parked, retry};
 use crate::audit::rebuild::{Options, Rebuilt, Step, rebuild};
 use crate::audit::views::{Compared, Extent, Status, compare, status};
-use crate::event_log::EventLog;
 use crate::read_store::{ParkedEntity, ReadStore};
 
 pub(super) fn run(command: &ProjectionsCommand) -> anyhow::Result<()> {
@@ -27,7 +26,7 @@ pub(super) fn run(command: &ProjectionsCommand) -> anyhow::Result<()> {
 }
 
 async fn print_status(views: &Views) -> anyhow::Result<()> {
-    let log = EventLog::open_read_only(&views.data.log_url()).await?;
+    let log = views.data.open_log(Some(&views.url())).await?;
     let mut lines = vec![format!("{:<14} {:>10} {:>10} {:>8} {:>12} {:>7}  {}", "PROJECTION", "POSITION", "HEAD", "BEHIND", "WAITING, S", "VERSION", "SQL")];
     for Status { name, position, head, behind, waiting_since, version, sql_hash, is_current } in status(&log, &views.url()).await? {
         let waiting = waiting_since.map_or(0, |since| (now().0 - since.0).max(0) / 1_000_000);
@@ -44,7 +43,7 @@ fn line_of(parked: &ParkedEntity) -> String {
 }
 
 async fn try_again(arguments: &Retry) -> anyhow::Result<()> {
-    let log = EventLog::open_read_only(&arguments.views.data.log_url()).await?;
+    let log = arguments.views.data.open_log(Some(&arguments.views.url())).await?;
     let (asked, left) = retry(&log, &arguments.views.url(), new_id(), arguments.entity.as_deref()).await?;
     if asked == 0 {
         match &arguments.entity {
@@ -61,7 +60,7 @@ async fn try_again(arguments: &Retry) -> anyhow::Result<()> {
 }
 
 async fn verify(views: &Views) -> anyhow::Result<()> {
-    let log = EventLog::open_read_only(&views.data.log_url()).await?;
+    let log = views.data.open_log(Some(&views.url())).await?;
     let bar = progress::bar(log.latest().await?.0);
     let outcome = compare(&log, &views.url(), new_id(), |position| bar.set_position(position.0)).await;
     bar.finish_and_clear();
@@ -84,7 +83,7 @@ fn lines_of(compared: &Compared, name: Option<&str>) -> String {
 }
 
 async fn make_anew(arguments: &Rebuild) -> anyhow::Result<()> {
-    let log = EventLog::open_read_only(&arguments.views.data.log_url()).await?;
+    let log = arguments.views.data.open_log(Some(&arguments.views.url())).await?;
     let options = Options {
         memory: usize::try_from(arguments.memory << 20)?,
         compared: match arguments.compare {

@@ -12,7 +12,6 @@ use crate::audit::checkpoint::{Checkpoint, CheckpointSigner, CheckpointVerifier,
 use crate::audit::lines::Export;
 use crate::audit::statement::{Proven, Statement, checkpoint, prove_consistency, prove_inclusion};
 use crate::audit::verify::{Agreement, Verified, verify, verify_source};
-use crate::event_log::EventLog;
 
 /// The key of checkpoints, in the data folder.
 const KEY_FILE: &str = "checkpoint.key";
@@ -27,7 +26,7 @@ pub(super) fn run_checkpoint(arguments: &CheckpointArguments) -> anyhow::Result<
         return print(&format!("{}\n", signer.verifier()));
     }
     run(async {
-        let log = EventLog::open_read_only(&arguments.data.log_url()).await?;
+        let log = arguments.data.open_log(None).await?;
         print(&checkpoint(&log, &signer).await?)
     })
 }
@@ -35,7 +34,7 @@ pub(super) fn run_checkpoint(arguments: &CheckpointArguments) -> anyhow::Result<
 pub(super) fn run_prove(arguments: &Prove) -> anyhow::Result<()> {
     let signer = signer(&arguments.key, &arguments.data)?;
     run(async {
-        let log = EventLog::open_read_only(&arguments.data.log_url()).await?;
+        let log = arguments.data.open_log(None).await?;
         let statement = match (&arguments.event, &arguments.since) {
             (Some(event), _) => prove_inclusion(&log, *event, &signer).await?,
             (None, Some(file)) => prove_consistency(&log, &read(file)?, &signer).await?,
@@ -63,7 +62,7 @@ pub(super) fn run_verify(arguments: &Verify) -> anyhow::Result<()> {
             let bar = progress::bar(Export::check(file).with_context(|| format!("{} cannot be read", file.display()))?);
             verify_source(Export::open(file)?, &checkpoints, |position| bar.set_position(position.0)).await?
         } else {
-            let log = EventLog::open_read_only(&arguments.data.log_url()).await?;
+            let log = arguments.data.open_log(None).await?;
             let bar = progress::bar(log.latest().await?.0);
             verify(&log, &origin(log.id()), &checkpoints, |position| bar.set_position(position.0)).await?
         };

@@ -6,7 +6,6 @@ use serde::Serialize;
 use super::arguments::Replay;
 use super::{print, progress};
 use crate::audit::replay::{self, ListRow, Moment, Profile, Seen, Why};
-use crate::event_log::EventLog;
 
 /// What is printed.
 #[derive(Serialize)]
@@ -37,7 +36,7 @@ pub(super) fn run(arguments: &Replay) -> anyhow::Result<()> {
 }
 
 async fn print_past(arguments: &Replay) -> anyhow::Result<()> {
-    let log = EventLog::open_read_only(&arguments.data.log_url()).await?;
+    let log = arguments.data.open_log(None).await?;
     let bar = progress::bar(match arguments.at {
         Some(Moment::Position(position)) => position.0,
         _ => log.latest().await?.0,

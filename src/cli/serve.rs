@@ -36,7 +36,7 @@ async fn start(serve: Serve) -> anyhow::Result<()> {
     if EventLog::is_new(&log_url)? && ReadStore::has_rows(&views_url).await {
         return Err(OpenError::Diverged { place: views_url.to_string() }.into());
     }
-    let log = EventLog::open(&log_url, Arc::new(now)).await?;
+    let log = EventLog::open(&log_url, Some(&serve.data.keys_url(Some(&views_url))), Arc::new(now)).await?;
     let store = ReadStore::open(&views_url, log.id()).await?;
     let (reporter, progress) = projector::progress();
     let sources = Sources { clock: Arc::new(now), uuid: Arc::new(new_id) };

@@ -89,6 +89,14 @@ pub struct Profile {
     pub picture: Option<Picture>,
 }
 
+impl Profile {
+    /// What is left of somebody who was erased.
+    #[must_use]
+    pub fn erased() -> Self {
+        Self { name: Name("Deleted user".into()), picture: None }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,4 +1,5 @@
-//! What a registered user says of themselves: profile (U3) and whether others may write first (U6).
+//! What a registered user says of themselves: profile (U3) and whether others may write first (U6). And that they
+//! were erased: what is left is a neutral name.
 
 use super::community::UserRegistered;
 use super::ids::UserId;
@@ -6,8 +7,18 @@ use super::profile::Profile;
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserEvent {
-    ContactableChanged { user: UserId, contactable: bool },
-    ProfileUpdated { user: UserId, profile: Profile },
+    ContactableChanged {
+        user: UserId,
+        contactable: bool,
+    },
+    ProfileUpdated {
+        user: UserId,
+        profile: Profile,
+    },
+    /// What the user wrote and was called is gone.
+    UserErased {
+        user: UserId,
+    },
 }
 
 impl UserEvent {
@@ -15,7 +26,7 @@ impl UserEvent {
     #[must_use]
     pub fn user(&self) -> &UserId {
         match self {
-            Self::ContactableChanged { user, .. } | Self::ProfileUpdated { user, .. } => user,
+            Self::ContactableChanged { user, .. } | Self::ProfileUpdated { user, .. } | Self::UserErased { user } => user,
         }
     }
 }
@@ -24,19 +35,22 @@ impl UserEvent {
 pub struct User {
     pub profile: Profile,
     pub contactable: bool,
+    /// Until they say who they are again.
+    pub erased: bool,
 }
 
 impl User {
     /// Newcomers may be contacted until they say otherwise.
     #[must_use]
     pub fn registered(event: &UserRegistered) -> Self {
-        Self { profile: event.profile.clone(), contactable: true }
+        Self { profile: event.profile.clone(), contactable: true, erased: false }
     }
 
     pub fn evolve(&mut self, event: &UserEvent) {
         match event {
             UserEvent::ContactableChanged { contactable, .. } => self.contactable = *contactable,
-            UserEvent::ProfileUpdated { profile, .. } => self.profile = profile.clone(),
+            UserEvent::ProfileUpdated { profile, .. } => (self.profile, self.erased) = (profile.clone(), false),
+            UserEvent::UserErased { .. } => *self = Self { profile: Profile::erased(), contactable: false, erased: true },
         }
     }
 }
@@ -46,6 +60,10 @@ impl User {
 pub enum UserCommand {
     ToggleContactable(bool),
     UpdateProfile(Profile),
+    /// `had_key`: whether there was anything of theirs since they were erased last.
+    Erase {
+        had_key: bool,
+    },
 }
 
 /// Setting what is already set yields nothing. Nothing is refused: what a profile may hold is checked
@@ -60,7 +78,8 @@ pub fn decide(user: &User, id: &UserId, command: UserCommand) -> Vec<UserEvent> 
         UserCommand::UpdateProfile(profile) if profile != user.profile => {
             vec![UserEvent::ProfileUpdated { user: user_id(), profile }]
         }
-        UserCommand::ToggleContactable(_) | UserCommand::UpdateProfile(_) => vec![],
+        UserCommand::Erase { had_key } if had_key || !user.erased => vec![UserEvent::UserErased { user: user_id() }],
+        UserCommand::ToggleContactable(_) | UserCommand::UpdateProfile(_) | UserCommand::Erase { .. } => vec![],
     }
 }
 
@@ -93,6 +112,18 @@ mod tests {
         assert_eq!(apply(&mut user, &id, UserCommand::ToggleContactable(false)), 0);
         assert_eq!(apply(&mut user, &id, UserCommand::ToggleContactable(true)), 1);
         assert!(user.contactable);
+    }
+
+    #[test]
+    fn who_was_erased_is_erased_once_and_may_say_who_they_are_again() {
+        let (id, mut user) = alice();
+        assert_eq!(apply(&mut user, &id, UserCommand::Erase { had_key: true }), 1);
+        assert_eq!(user, User { profile: Profile::erased(), contactable: false, erased: true });
+        assert_eq!(apply(&mut user, &id, UserCommand::Erase { had_key: false }), 0);
+        assert_eq!(apply(&mut user, &id, UserCommand::Erase { had_key: true }), 1, "they wrote since");
+        let profile = Profile { name: Name::from_stored("Alix"), picture: None };
+        assert_eq!(apply(&mut user, &id, UserCommand::UpdateProfile(profile)), 1);
+        assert!(!user.erased && !user.contactable);
     }
 
     #[test]

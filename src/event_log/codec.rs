@@ -1,9 +1,13 @@
 //! Stored names and shapes of events: the only place that knows them, and the only one that may ever
 //! know old ones. One golden file a shape under `tests/golden/`; none is ever edited.
+//!
+//! A type's shapes are numbered. What is stored in an older one is brought to the next, and on, by [`UPCASTS`] before it
+//! is read; what is of a newer one is refused. To change a shape: raise its number, add the step, add a golden file.
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -15,6 +19,7 @@ use crate::domain::profile::{Name, Picture, Profile};
 use crate::domain::section::{ChatSection, SectionConfigured, Title};
 use crate::domain::text::MessageText;
 use crate::domain::user::UserEvent;
+use crate::event_log::keys::{Key, Unlocked};
 
 /// Why a stored event cannot be read. Never quotes the data.
 #[derive(Debug, Error)]
@@ -25,27 +30,58 @@ pub enum DecodeError {
     Shape { kind: &'static str, line: usize, column: usize },
     #[error("its data has a template that does not exist")]
     Template,
+    #[error("this version does not know shape {shape} of {kind}")]
+    Newer { kind: &'static str, shape: u8 },
+    /// By the key's name.
+    #[error("the key {0} that opens it is not in the key store")]
+    NoKey(String),
+    #[error("what is sealed in it was not sealed so")]
+    Sealed,
 }
 
-/// What a person wrote or is called. The one type that every text, name and picture passes through,
-/// so that they can be stored otherwise than in clear without anything else knowing.
+/// What a person wrote or is called, sealed under its author's key. The one type that every text, name and picture passes
+/// through: nothing else knows that they are not stored in clear.
 #[derive(Serialize, Deserialize)]
-#[serde(transparent)]
-struct Personal<'a>(#[serde(borrow)] Cow<'a, str>);
+struct Personal<'a> {
+    /// The key's name.
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    key: Option<Cow<'a, str>>,
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    sealed: Option<Cow<'a, str>>,
+    /// In place of both, where it was stored before there were keys.
+    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
+    clear: Option<Cow<'a, str>>,
+}
+
+/// What a personal text is, as far as it can be told.
+enum Opened<'a> {
+    Text(Cow<'a, str>),
+    /// Its key was destroyed, with it the text.
+    Erased,
+}
 
 impl<'a> Personal<'a> {
-    fn seal(text: &'a str) -> Self {
-        Self(Cow::Borrowed(text))
+    fn seal(key: &'a Key, event: Uuid, field: &str, text: &str) -> Self {
+        Self { key: Some(key.name().into()), sealed: Some(key.seal(event, field, text).into()), clear: None }
     }
 
-    fn open(&self) -> &str {
-        &self.0
+    fn open(&self, keys: &impl Fn(&str) -> Unlocked, event: Uuid, field: &str) -> Result<Opened<'_>, DecodeError> {
+        match self {
+            Self { key: Some(name), sealed: Some(sealed), clear: None } => match keys(name) {
+                Unlocked::Key(key) => key.open(event, field, sealed).map(|text| Opened::Text(text.into())).ok_or(DecodeError::Sealed),
+                Unlocked::Destroyed => Ok(Opened::Erased),
+                Unlocked::Unknown => Err(DecodeError::NoKey(name.to_string())),
+            },
+            Self { key: None, sealed: None, clear: Some(clear) } => Ok(Opened::Text((&**clear).into())),
+            _ => Err(DecodeError::Sealed),
+        }
     }
 }
 
 const USER_REGISTERED: &str = "UserRegistered";
 const CONTACTABLE_CHANGED: &str = "ContactableChanged";
 const PROFILE_UPDATED: &str = "ProfileUpdated";
+const USER_ERASED: &str = "UserErased";
 pub(super) const MESSAGE_SENT: &str = "MessageSent";
 const MESSAGES_READ: &str = "MessagesRead";
 const CONVERSATION_DELETED: &str = "ConversationDeleted";
@@ -54,8 +90,58 @@ const USER_BLOCKED: &str = "UserBlocked";
 const USER_UNBLOCKED: &str = "UserUnblocked";
 const SECTION_CONFIGURED: &str = "SectionConfigured";
 
+/// The fields that are personal.
+const NAME: &str = "name";
+const PICTURE: &str = "picture";
+const TEXT: &str = "text";
+
+/// The number of a type's present shape. The first is not written down.
+fn shape_of(kind: &str) -> u8 {
+    match kind {
+        USER_REGISTERED | PROFILE_UPDATED | MESSAGE_SENT => 2,
+        _ => FIRST,
+    }
+}
+
+const FIRST: u8 = 1;
+
+fn first() -> u8 {
+    FIRST
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's")]
+fn is_first(shape: &u8) -> bool {
+    *shape == FIRST
+}
+
+/// Brings data of a shape to the next.
+struct Upcast {
+    kind: &'static str,
+    from: u8,
+    step: fn(Value) -> Value,
+}
+
+/// Every step there ever was.
+const UPCASTS: [Upcast; 3] = [
+    Upcast { kind: USER_REGISTERED, from: 1, step: clear_personal },
+    Upcast { kind: PROFILE_UPDATED, from: 1, step: clear_personal },
+    Upcast { kind: MESSAGE_SENT, from: 1, step: clear_personal },
+];
+
+/// Shape 2: what is personal is sealed. What was not stays in clear.
+fn clear_personal(mut data: Value) -> Value {
+    for field in [NAME, PICTURE, TEXT] {
+        if let Some(text) = data.get_mut(field) {
+            *text = json!({ "clear": text.take() });
+        }
+    }
+    data
+}
+
 #[derive(Serialize, Deserialize)]
 struct StoredProfile<'a> {
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    shape: u8,
     #[serde(borrow)]
     user: Cow<'a, str>,
     #[serde(borrow)]
@@ -72,7 +158,15 @@ struct StoredContactable<'a> {
 }
 
 #[derive(Serialize, Deserialize)]
+struct StoredUser<'a> {
+    #[serde(borrow)]
+    user: Cow<'a, str>,
+}
+
+#[derive(Serialize, Deserialize)]
 struct StoredMessage<'a> {
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    shape: u8,
     #[serde(borrow)]
     sender: Cow<'a, str>,
     #[serde(borrow)]
@@ -119,16 +213,44 @@ struct StoredSection<'a> {
     detail_template: u8,
 }
 
-/// The event's stored name and its data as JSON. A message's id is its event's, so it is not in the data.
+/// Whose the texts, names and pictures in an event are; nobody's where it has none.
 #[must_use]
-pub fn encode(event: &Event) -> (&'static str, String) {
+pub fn author(event: &Event) -> Option<&UserId> {
     match event {
-        Event::Community(UserRegistered { user, profile }) => (USER_REGISTERED, json(&stored_profile(user, profile))),
+        Event::Community(event) => Some(&event.user),
+        Event::User(UserEvent::ProfileUpdated { user, .. }) => Some(user),
+        Event::Conversation(ConversationEvent::MessageSent(message)) => Some(&message.sender),
+        Event::User(_) | Event::Conversation(_) | Event::Section(_) => None,
+    }
+}
+
+/// The event's stored name and its data as JSON. A message's id is its event's, so it is not in the data.
+///
+/// # Panics
+/// When an event that has an author comes without their key.
+#[must_use]
+pub fn encode(event: &Event, id: Uuid, key: Option<&Key>) -> (&'static str, String) {
+    let key = || key.expect("an event with an author is encoded with their key");
+    let user_id = |user: &UserId| json(&StoredUser { user: user.as_str().into() });
+    match event {
+        Event::Community(UserRegistered { user, profile }) => (USER_REGISTERED, json(&stored_profile(USER_REGISTERED, user, profile, id, key()))),
         Event::User(UserEvent::ContactableChanged { user, contactable }) => {
             (CONTACTABLE_CHANGED, json(&StoredContactable { user: user.as_str().into(), contactable: *contactable }))
         }
-        Event::User(UserEvent::ProfileUpdated { user, profile }) => (PROFILE_UPDATED, json(&stored_profile(user, profile))),
-        Event::Conversation(event) => encode_conversation(event),
+        Event::User(UserEvent::ProfileUpdated { user, profile }) => (PROFILE_UPDATED, json(&stored_profile(PROFILE_UPDATED, user, profile, id, key()))),
+        Event::User(UserEvent::UserErased { user }) => (USER_ERASED, user_id(user)),
+        Event::Conversation(ConversationEvent::MessageSent(message)) => (
+            MESSAGE_SENT,
+            json(&StoredMessage {
+                shape: shape_of(MESSAGE_SENT),
+                sender: message.sender.as_str().into(),
+                recipient: message.recipient.as_str().into(),
+                text: Personal::seal(key(), id, TEXT, message.text.as_str()),
+                number: message.number,
+                sender_number: message.sender_number,
+            }),
+        ),
+        Event::Conversation(event) => encode_impersonal(event),
         Event::Section(SectionConfigured { section }) => (
             SECTION_CONFIGURED,
             json(&StoredSection {
@@ -140,20 +262,11 @@ pub fn encode(event: &Event) -> (&'static str, String) {
     }
 }
 
-fn encode_conversation(event: &ConversationEvent) -> (&'static str, String) {
+fn encode_impersonal(event: &ConversationEvent) -> (&'static str, String) {
     let owned = |owner: &UserId, contact: &UserId| json(&StoredOwnership { owner: owner.as_str().into(), contact: contact.as_str().into() });
     let block = |blocker: &UserId, blocked: &UserId| json(&StoredBlock { blocker: blocker.as_str().into(), blocked: blocked.as_str().into() });
     match event {
-        ConversationEvent::MessageSent(message) => (
-            MESSAGE_SENT,
-            json(&StoredMessage {
-                sender: message.sender.as_str().into(),
-                recipient: message.recipient.as_str().into(),
-                text: Personal::seal(message.text.as_str()),
-                number: message.number,
-                sender_number: message.sender_number,
-            }),
-        ),
+        ConversationEvent::MessageSent(_) => unreachable!("a message has an author"),
         ConversationEvent::MessagesRead { reader, contact, received } => {
             (MESSAGES_READ, json(&StoredReading { reader: reader.as_str().into(), contact: contact.as_str().into(), received: *received }))
         }
@@ -168,28 +281,33 @@ fn json(stored: &impl Serialize) -> String {
     serde_json::to_string(stored).expect("strings and numbers are always JSON")
 }
 
-fn stored_profile<'a>(user: &'a UserId, profile: &'a Profile) -> StoredProfile<'a> {
+fn stored_profile<'a>(kind: &str, user: &'a UserId, profile: &'a Profile, id: Uuid, key: &'a Key) -> StoredProfile<'a> {
     StoredProfile {
+        shape: shape_of(kind),
         user: user.as_str().into(),
-        name: Personal::seal(profile.name.as_str()),
-        picture: profile.picture.as_ref().map(|picture| Personal::seal(picture.as_str())),
+        name: Personal::seal(key, id, NAME, profile.name.as_str()),
+        picture: profile.picture.as_ref().map(|picture| Personal::seal(key, id, PICTURE, picture.as_str())),
     }
 }
 
 /// Reads an event back.
 ///
 /// # Errors
-/// When this version knows no such type, or the data has another shape.
-pub fn decode(kind: &str, data: &str, id: Uuid) -> Result<Event, DecodeError> {
+/// When this version knows no such type or shape, the data has another, or its key is not known.
+pub fn decode(kind: &str, data: &str, id: Uuid, keys: impl Fn(&str) -> Unlocked) -> Result<Event, DecodeError> {
     let user = |id: Cow<'_, str>| UserId::from_stored(&*id);
     Ok(match kind {
         MESSAGE_SENT => {
-            let stored: StoredMessage<'_> = parse(MESSAGE_SENT, data)?;
+            let data = upcast(MESSAGE_SENT, data)?;
+            let stored: StoredMessage<'_> = parse(MESSAGE_SENT, &data)?;
             Event::Conversation(ConversationEvent::MessageSent(MessageSent {
                 id: MessageId(id),
                 sender: user(stored.sender),
                 recipient: user(stored.recipient),
-                text: MessageText::from_stored(stored.text.open()),
+                text: match stored.text.open(&keys, id, TEXT)? {
+                    Opened::Text(text) => MessageText::from_stored(&*text),
+                    Opened::Erased => MessageText::erased(),
+                },
                 number: stored.number,
                 sender_number: stored.sender_number,
             }))
@@ -215,12 +333,18 @@ pub fn decode(kind: &str, data: &str, id: Uuid) -> Result<Event, DecodeError> {
             Event::Conversation(ConversationEvent::UserUnblocked { blocker: user(stored.blocker), blocked: user(stored.blocked) })
         }
         USER_REGISTERED => {
-            let (user, profile) = profile(&parse(USER_REGISTERED, data)?);
+            let data = upcast(USER_REGISTERED, data)?;
+            let (user, profile) = profile(&parse(USER_REGISTERED, &data)?, id, &keys)?;
             Event::Community(UserRegistered { user, profile })
         }
         PROFILE_UPDATED => {
-            let (user, profile) = profile(&parse(PROFILE_UPDATED, data)?);
+            let data = upcast(PROFILE_UPDATED, data)?;
+            let (user, profile) = profile(&parse(PROFILE_UPDATED, &data)?, id, &keys)?;
             Event::User(UserEvent::ProfileUpdated { user, profile })
+        }
+        USER_ERASED => {
+            let stored: StoredUser<'_> = parse(USER_ERASED, data)?;
+            Event::User(UserEvent::UserErased { user: user(stored.user) })
         }
         CONTACTABLE_CHANGED => {
             let stored: StoredContactable<'_> = parse(CONTACTABLE_CHANGED, data)?;
@@ -245,7 +369,52 @@ fn parse<'a, T: Deserialize<'a>>(kind: &'static str, data: &'a str) -> Result<T,
     serde_json::from_str(data).map_err(|error| DecodeError::Shape { kind, line: error.line(), column: error.column() })
 }
 
-fn profile(stored: &StoredProfile<'_>) -> (UserId, Profile) {
-    let picture = stored.picture.as_ref().map(|picture| Picture::from_stored(picture.open()));
-    (UserId::from_stored(&*stored.user), Profile { name: Name::from_stored(stored.name.open()), picture })
+fn profile(stored: &StoredProfile<'_>, id: Uuid, keys: &impl Fn(&str) -> Unlocked) -> Result<(UserId, Profile), DecodeError> {
+    let user = UserId::from_stored(&*stored.user);
+    let Opened::Text(name) = stored.name.open(keys, id, NAME)? else { return Ok((user, Profile::erased())) };
+    let picture = match stored.picture.as_ref().map(|picture| picture.open(keys, id, PICTURE)).transpose()? {
+        Some(Opened::Text(picture)) => Some(Picture::from_stored(&*picture)),
+        Some(Opened::Erased) | None => None,
+    };
+    Ok((user, Profile { name: Name::from_stored(&*name), picture }))
+}
+
+/// Only the number of a shape.
+#[derive(Deserialize)]
+struct Shaped {
+    #[serde(default = "first")]
+    shape: u8,
+}
+
+/// Data of a type in its present shape, whichever it was stored in.
+fn upcast<'a>(kind: &'static str, data: &'a str) -> Result<Cow<'a, str>, DecodeError> {
+    let Shaped { shape: stored } = parse(kind, data)?;
+    if stored == shape_of(kind) {
+        return Ok(data.into());
+    }
+    let mut upcast: Value = parse(kind, data)?;
+    for shape in stored..shape_of(kind) {
+        let step = UPCASTS.iter().find(|upcast| upcast.kind == kind && upcast.from == shape);
+        upcast = (step.ok_or(DecodeError::Newer { kind, shape })?.step)(upcast);
+    }
+    if stored > shape_of(kind) { Err(DecodeError::Newer { kind, shape: stored }) } else { Ok(upcast.to_string().into()) }
+}
+
+/// The data with what can be opened in clear, for auditors to read: null where it was erased. What cannot be read stays as it is.
+#[must_use]
+pub fn reveal(data: &str, id: Uuid, keys: impl Fn(&str) -> Unlocked) -> String {
+    let Ok(Value::Object(mut fields)) = serde_json::from_str(data) else { return data.to_owned() };
+    for field in [NAME, PICTURE, TEXT] {
+        let Some(stored) = fields.get_mut(field) else { continue };
+        let opened = Personal::deserialize(&*stored).ok().and_then(|personal| match personal.open(&keys, id, field) {
+            Ok(Opened::Text(text)) => Some(text.into_owned().into()),
+            Ok(Opened::Erased) => Some(Value::Null),
+            Err(_) => None,
+        });
+        if let Some(opened) = opened {
+            *stored = opened;
+        }
+    }
+    fields.remove("shape");
+    Value::Object(fields).to_string()
 }

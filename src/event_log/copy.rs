@@ -1,4 +1,4 @@
-//! Copies a log into another, whatever keeps either. Ids, streams, versions, times and data stay as they
+//! Copies a log into another, and its keys, whatever keeps either. Ids, streams, versions, times and data stay as they
 //! are; positions are the other log's own. What is there already is compared and not written again, so a copy
 //! that was cut short, or whose source has grown since, is simply made again.
 //!
@@ -78,6 +78,7 @@ pub async fn copy(from: &EventLog, to: &EventLog, told: impl FnMut(Copied)) -> R
     if from.id() == to.id() {
         return Err(CopyError::Itself);
     }
+    to.keys().take_in(from.keys()).await?;
     import(from.whole(), to, told).await
 }
 

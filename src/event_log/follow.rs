@@ -23,7 +23,8 @@ impl Follow {
     /// # Errors
     /// When the log cannot be read, or stopped.
     pub async fn next(&mut self, limit: usize) -> Result<Vec<RecordedEvent>, LogError> {
-        super::decoded(self.next_stored(limit).await?)
+        let events = self.next_stored(limit).await?;
+        self.log.decode_all(events).await
     }
 
     /// The same, as they are stored.

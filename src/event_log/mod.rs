@@ -8,6 +8,7 @@
 pub mod codec;
 pub mod copy;
 mod follow;
+pub mod keys;
 mod kurrentdb;
 pub mod merkle;
 mod orders;
@@ -16,6 +17,7 @@ mod recent;
 pub mod selection;
 mod sqlite;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -24,13 +26,17 @@ use uuid::Uuid;
 
 use crate::domain::event::{Event, Metadata, Position, RecordedEvent, Stream, Timestamp, UnknownStream};
 use crate::domain::ids::UserId;
+use crate::domain::user::UserEvent;
 use crate::storage::StoreUrl;
 
 pub use crate::storage::OpenError;
+use codec::DecodeError;
 use copy::CopyError;
 pub use follow::Follow;
+use keys::{Keyring, Unlocked};
 use kurrentdb::KurrentEventLog;
 use merkle::{Frontier, Hash};
+use orders::{Draft, NotWritten};
 use postgres::PostgresEventLog;
 use sqlite::SqliteEventLog;
 
@@ -100,6 +106,8 @@ pub struct StoredEvent {
 pub struct Undecodable {
     pub event: Box<StoredEvent>,
     pub reason: Arc<str>,
+    /// The key that is not known here, by its name.
+    lacks: Option<String>,
 }
 
 impl From<Undecodable> for LogError {
@@ -109,16 +117,21 @@ impl From<Undecodable> for LogError {
 }
 
 impl StoredEvent {
-    /// # Errors
-    /// When this version does not know it.
-    pub fn decode(self) -> Result<RecordedEvent, Undecodable> {
-        let stream = self.stream.parse().map_err(|error: UnknownStream| error.to_string());
-        let event = codec::decode(&self.kind, &self.data, self.id).map_err(|error| error.to_string());
+    fn decode(self, keys: &Keyring) -> Result<RecordedEvent, Undecodable> {
+        let stream = self.stream.parse().map_err(|error: UnknownStream| (error.to_string(), None));
+        let event = codec::decode(&self.kind, &self.data, self.id, |name| keys.unlocked(name)).map_err(|error| match error {
+            DecodeError::NoKey(ref name) => (error.to_string(), Some(name.clone())),
+            error => (error.to_string(), None),
+        });
         let (stream, event) = match (stream, event) {
             (Ok(stream), Ok(event)) => (stream, event),
-            (Err(reason), _) | (_, Err(reason)) => return Err(Undecodable { event: Box::new(self), reason: reason.into() }),
+            (Err((reason, lacks)), _) | (_, Err((reason, lacks))) => return Err(Undecodable { event: Box::new(self), reason: reason.into(), lacks }),
         };
-        Ok(RecordedEvent {
+        Ok(self.recorded(stream, event))
+    }
+
+    fn recorded(self, stream: Stream, event: Event) -> RecordedEvent {
+        RecordedEvent {
             position: self.position,
             stream,
             version: self.version,
@@ -126,13 +139,27 @@ impl StoredEvent {
             at: self.at,
             metadata: Metadata { actor: self.actor.map(UserId::from_stored), correlation: self.correlation, causation: self.causation },
             event,
-        })
+        }
+    }
+
+    /// Whether this version can read it but for what is sealed in it, which is not looked into.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn check(&self) -> Result<Event, DecodeError> {
+        codec::decode(&self.kind, &self.data, self.id, |_| Unlocked::Destroyed)
     }
 }
 
-/// The log, wherever it is kept. Cheap to clone.
+/// The log, wherever it is kept, and the keys of what people wrote in it. Cheap to clone.
 #[derive(Clone)]
-pub enum EventLog {
+pub struct EventLog {
+    kept: Kept,
+    keys: Keyring,
+}
+
+#[derive(Clone)]
+enum Kept {
     Sqlite(SqliteEventLog),
     Postgres(PostgresEventLog),
     Kurrent(KurrentEventLog),
@@ -140,38 +167,69 @@ pub enum EventLog {
 
 /// Calls the same on whichever adapter it is.
 macro_rules! adapter {
-    ($log:expr, $adapter:ident => $call:expr) => {
-        match $log {
-            EventLog::Sqlite($adapter) => $call,
-            EventLog::Postgres($adapter) => $call,
-            EventLog::Kurrent($adapter) => $call,
+    ($kept:expr, $adapter:ident => $call:expr) => {
+        match $kept {
+            Kept::Sqlite($adapter) => $call,
+            Kept::Postgres($adapter) => $call,
+            Kept::Kurrent($adapter) => $call,
         }
     };
 }
 
+/// Where the keys of a log are unless told otherwise: in a file beside its own, or in the same database. None for KurrentDB.
+#[must_use]
+pub fn keys_beside(log: &StoreUrl) -> Option<StoreUrl> {
+    match log {
+        StoreUrl::Sqlite(path) => Some(StoreUrl::Sqlite(path.with_extension("keys"))),
+        StoreUrl::Postgres(_) => Some(log.clone()),
+        StoreUrl::Kurrent(_) => None,
+    }
+}
+
 impl EventLog {
-    /// Opens the log, or makes a new one where there is none.
+    /// Opens the log and its key store, or makes new ones where there are none. `keys`: where they are not beside the log.
     ///
     /// # Errors
-    /// When it cannot be reached, another process holds it, or it is damaged, foreign, or of a newer version. Nothing was changed then.
-    pub async fn open(url: &StoreUrl, clock: Clock) -> Result<Self, OpenError> {
-        match url {
-            StoreUrl::Sqlite(path) => SqliteEventLog::open(path, clock).map(Self::Sqlite),
-            StoreUrl::Postgres(url) => PostgresEventLog::open(url, clock).await.map(Self::Postgres),
-            StoreUrl::Kurrent(url) => KurrentEventLog::open(url, clock).await.map(Self::Kurrent),
+    /// When they cannot be reached, another process holds the log, one is damaged, foreign, or of a newer version, or the
+    /// keys are another log's. Nothing was changed then.
+    pub async fn open(url: &StoreUrl, keys: Option<&StoreUrl>, clock: Clock) -> Result<Self, OpenError> {
+        let keys_url = keys.cloned().or_else(|| keys_beside(url)).ok_or_else(|| OpenError::NoKeys { place: url.to_string() })?;
+        let kept = match url {
+            StoreUrl::Sqlite(path) => Kept::Sqlite(SqliteEventLog::open(path, clock)?),
+            StoreUrl::Postgres(url) => Kept::Postgres(PostgresEventLog::open(url, clock).await?),
+            StoreUrl::Kurrent(url) => Kept::Kurrent(KurrentEventLog::open(url, clock).await?),
+        };
+        let keys = Keyring::open(&keys_url).await?;
+        let bound = adapter!(&kept, log => log.bind_keys(keys.id().unwrap_or_default()).await);
+        let bound = bound.map_err(|error| OpenError::Unreachable { place: url.to_string(), reason: error.to_string() })?;
+        if keys.id() != Some(bound) {
+            return Err(OpenError::OtherKeys { place: keys_url.to_string(), log: url.to_string() });
         }
+        Ok(Self { kept, keys })
     }
 
-    /// Opens a log that others may be writing: it can be read and followed, not appended to.
+    /// Opens a log that others may be writing: it can be read and followed, not appended to. Without its keys, what people
+    /// wrote stays sealed.
     ///
     /// # Errors
     /// When there is none, it cannot be reached, or it is damaged, foreign, or of a newer version.
-    pub async fn open_read_only(url: &StoreUrl) -> Result<Self, OpenError> {
-        match url {
-            StoreUrl::Sqlite(path) => SqliteEventLog::open_read_only(path).map(Self::Sqlite),
-            StoreUrl::Postgres(url) => PostgresEventLog::open_read_only(url).await.map(Self::Postgres),
-            StoreUrl::Kurrent(url) => KurrentEventLog::open_read_only(url).await.map(Self::Kurrent),
-        }
+    pub async fn open_read_only(url: &StoreUrl, keys: Option<&StoreUrl>) -> Result<Self, OpenError> {
+        let kept = match url {
+            StoreUrl::Sqlite(path) => Kept::Sqlite(SqliteEventLog::open_read_only(path)?),
+            StoreUrl::Postgres(url) => Kept::Postgres(PostgresEventLog::open_read_only(url).await?),
+            StoreUrl::Kurrent(url) => Kept::Kurrent(KurrentEventLog::open_read_only(url).await?),
+        };
+        let keys = match keys.cloned().or_else(|| keys_beside(url)) {
+            Some(keys) => Keyring::open_existing(&keys).await?,
+            None => Keyring::none(),
+        };
+        Ok(Self { kept, keys })
+    }
+
+    /// The keys of what people wrote in it.
+    #[must_use]
+    pub fn keys(&self) -> &Keyring {
+        &self.keys
     }
 
     /// Whether opening makes a new log, as far as can be seen without opening it.
@@ -188,16 +246,16 @@ impl EventLog {
     /// Whether other processes may append to it, too.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        match self {
-            Self::Sqlite(_) => false,
-            Self::Postgres(_) | Self::Kurrent(_) => true,
+        match self.kept {
+            Kept::Sqlite(_) => false,
+            Kept::Postgres(_) | Kept::Kurrent(_) => true,
         }
     }
 
     /// Names this log in the checkpoints made from it.
     #[must_use]
     pub fn id(&self) -> Uuid {
-        adapter!(self, log => log.id())
+        adapter!(&self.kept, log => log.id())
     }
 
     /// The position of the last event that is known here; 0 while there is none.
@@ -209,7 +267,7 @@ impl EventLog {
     /// Changes as more events become known here.
     #[must_use]
     pub fn head_watch(&self) -> watch::Receiver<Position> {
-        adapter!(self, log => log.head_watch())
+        adapter!(&self.kept, log => log.head_watch())
     }
 
     /// The position of the last event, whoever appended it.
@@ -217,7 +275,7 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read.
     pub async fn latest(&self) -> Result<Position, LogError> {
-        adapter!(self, log => log.latest().await)
+        adapter!(&self.kept, log => log.latest().await)
     }
 
     /// Appends the events together, flushed before the answer. The same append again, with the same ids
@@ -226,21 +284,33 @@ impl EventLog {
     /// # Errors
     /// [`AppendError`]: nothing was appended.
     pub async fn append(&self, append: Append) -> Result<Vec<RecordedEvent>, AppendError> {
-        adapter!(self, log => log.append(append).await)
+        if append.events.is_empty() {
+            return Ok(vec![]);
+        }
+        let authors: Vec<&UserId> = append.events.iter().filter_map(|(_, event)| codec::author(event)).collect();
+        let draft = Draft::new(&append, &self.keys.of_authors(&authors).await?);
+        match adapter!(&self.kept, log => log.write(draft).await) {
+            // What was written is what was asked for, now or by the same append before.
+            Ok(stored) => Ok(stored.into_iter().zip(append.events).map(|(stored, (_, event))| stored.recorded(append.stream.clone(), event)).collect()),
+            Err(NotWritten::Conflict(actual)) => Err(AppendError::Conflict { actual }),
+            Err(NotWritten::IdTaken(None)) => Err(AppendError::IdTaken(None)),
+            Err(NotWritten::IdTaken(Some(event))) => Err(AppendError::IdTaken(Some(Box::new(self.decode(*event).await?)))),
+            Err(NotWritten::Log(error)) => Err(error.into()),
+        }
     }
 
     /// Writes events of another log, in their order, each as it was there but for its position.
     async fn import(&self, events: Vec<StoredEvent>) -> Result<(), CopyError> {
-        match self {
-            Self::Sqlite(log) => log.orders.import(events).await,
-            Self::Postgres(log) => log.orders.import(events).await,
-            Self::Kurrent(log) => log.import(events).await,
+        match &self.kept {
+            Kept::Sqlite(log) => log.orders.import(events).await,
+            Kept::Postgres(log) => log.orders.import(events).await,
+            Kept::Kurrent(log) => log.import(events).await,
         }
     }
 
     /// Lets the appends that wait be written, and takes no more.
     pub async fn close(&self) {
-        adapter!(self, log => log.close().await);
+        adapter!(&self.kept, log => log.close().await);
     }
 
     /// The events after a position, in order, at most `limit`.
@@ -248,7 +318,7 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read.
     pub async fn read_all(&self, after: Position, limit: usize) -> Result<Vec<RecordedEvent>, LogError> {
-        decoded(self.read_all_stored(after, limit).await?)
+        self.decode_all(self.read_all_stored(after, limit).await?).await
     }
 
     /// The same, as they are stored.
@@ -256,13 +326,46 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read, or has a hole.
     pub async fn read_all_stored(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
-        adapter!(self, log => log.read_all_stored(after, limit).await)
+        adapter!(&self.kept, log => log.read_all_stored(after, limit).await)
     }
 
     /// Each event as far as this version can read it.
+    ///
+    /// # Errors
+    /// When the keys cannot be read.
+    pub async fn decode_each(&self, events: Vec<StoredEvent>) -> Result<Vec<Result<RecordedEvent, Undecodable>>, LogError> {
+        let mut decoded: Vec<_> = events.into_iter().map(|event| event.decode(&self.keys)).collect();
+        let lacking = |event: &Result<RecordedEvent, Undecodable>| event.as_ref().err().and_then(|undecodable| undecodable.lacks.clone());
+        let lacks: HashSet<String> = decoded.iter().filter_map(lacking).collect();
+        if !lacks.is_empty() {
+            // Another node may have made the key, or destroyed it, since.
+            self.keys.look_up(lacks.into_iter().collect()).await?;
+            let again = |event: Result<RecordedEvent, Undecodable>| match event {
+                Err(Undecodable { event, lacks: Some(_), .. }) => event.decode(&self.keys),
+                event => event,
+            };
+            decoded = decoded.into_iter().map(again).collect();
+        }
+        for event in decoded.iter().flatten() {
+            if let Event::User(UserEvent::UserErased { user }) = &event.event {
+                self.keys.forget(user);
+            }
+        }
+        Ok(decoded)
+    }
+
+    async fn decode_all(&self, events: Vec<StoredEvent>) -> Result<Vec<RecordedEvent>, LogError> {
+        self.decode_each(events).await?.into_iter().map(|event| event.map_err(LogError::from)).collect()
+    }
+
+    async fn decode(&self, event: StoredEvent) -> Result<RecordedEvent, LogError> {
+        Ok(self.decode_all(vec![event]).await?.remove(0))
+    }
+
+    /// An event's data with what people wrote in clear, as far as it can be opened: null where it was erased.
     #[must_use]
-    pub fn decode_each(&self, events: Vec<StoredEvent>) -> Vec<Result<RecordedEvent, Undecodable>> {
-        events.into_iter().map(StoredEvent::decode).collect()
+    pub fn reveal(&self, event: &StoredEvent) -> String {
+        codec::reveal(&event.data, event.id, |name| self.keys.unlocked(name))
     }
 
     /// The events of a stream after a version, in order, at most `limit`.
@@ -270,7 +373,7 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read.
     pub async fn read_stream(&self, stream: &Stream, after: u64, limit: usize) -> Result<Vec<RecordedEvent>, LogError> {
-        decoded(self.read_stream_stored(stream, after, limit).await?)
+        self.decode_all(self.read_stream_stored(stream, after, limit).await?).await
     }
 
     /// The same, as they are stored.
@@ -278,7 +381,7 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read.
     pub async fn read_stream_stored(&self, stream: &Stream, after: u64, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
-        adapter!(self, log => log.read_stream_stored(stream, after, limit).await)
+        adapter!(&self.kept, log => log.read_stream_stored(stream, after, limit).await)
     }
 
     /// The last events before a position, or before the end, in order, at most `limit`.
@@ -286,7 +389,7 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read, or has a hole.
     pub async fn read_before_stored(&self, before: Option<Position>, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
-        if let Self::Kurrent(log) = self {
+        if let Kept::Kurrent(log) = &self.kept {
             return log.read_before_stored(before, limit).await;
         }
         let end = self.latest().await?.0 + 1;
@@ -301,7 +404,10 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read.
     pub async fn find(&self, id: Uuid) -> Result<Option<RecordedEvent>, LogError> {
-        Ok(self.find_stored(id).await?.map(StoredEvent::decode).transpose()?)
+        match self.find_stored(id).await? {
+            Some(event) => self.decode(event).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The same, as it is stored.
@@ -309,7 +415,7 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read.
     pub async fn find_stored(&self, id: Uuid) -> Result<Option<StoredEvent>, LogError> {
-        adapter!(self, log => log.find_stored(id).await)
+        adapter!(&self.kept, log => log.find_stored(id).await)
     }
 
     /// The event at exactly this position.
@@ -317,7 +423,7 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read.
     pub async fn at(&self, position: Position) -> Result<Option<StoredEvent>, LogError> {
-        adapter!(self, log => log.at(position).await)
+        adapter!(&self.kept, log => log.at(position).await)
     }
 
     /// The Merkle tree as it is kept with the log; none where this log keeps none.
@@ -325,10 +431,10 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read, or what is kept is no tree.
     pub async fn kept_tree(&self) -> Result<Option<Frontier>, LogError> {
-        match self {
-            Self::Sqlite(log) => log.kept_tree().await.map(Some),
-            Self::Postgres(log) => log.kept_tree().await.map(Some),
-            Self::Kurrent(_) => Ok(None),
+        match &self.kept {
+            Kept::Sqlite(log) => log.kept_tree().await.map(Some),
+            Kept::Postgres(log) => log.kept_tree().await.map(Some),
+            Kept::Kurrent(_) => Ok(None),
         }
     }
 
@@ -337,10 +443,10 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read.
     pub async fn kept_leaves(&self, after: Position, limit: usize) -> Result<Vec<Option<Hash>>, LogError> {
-        match self {
-            Self::Sqlite(log) => log.kept_leaves(after, limit).await,
-            Self::Postgres(log) => log.kept_leaves(after, limit).await,
-            Self::Kurrent(_) => Ok(vec![]),
+        match &self.kept {
+            Kept::Sqlite(log) => log.kept_leaves(after, limit).await,
+            Kept::Postgres(log) => log.kept_leaves(after, limit).await,
+            Kept::Kurrent(_) => Ok(vec![]),
         }
     }
 
@@ -366,8 +472,4 @@ fn without_holes(after: Position, events: Vec<StoredEvent>) -> Result<Vec<Stored
 
 fn kept_frontier(size: u64, bytes: &[u8]) -> Result<Frontier, LogError> {
     Frontier::from_bytes(size, bytes).ok_or_else(|| LogError::Read("the Merkle tree that is kept with it is damaged".into()))
-}
-
-fn decoded(events: Vec<StoredEvent>) -> Result<Vec<RecordedEvent>, LogError> {
-    events.into_iter().map(|event| event.decode().map_err(LogError::from)).collect()
 }

@@ -1,11 +1,15 @@
 //! What a writer is asked for, whatever it writes to: drafts that wait, taken a batch at a time, each
 //! answered by itself; and the rules by which one is admitted.
 
+use std::collections::HashMap;
+
 use tokio::sync::{mpsc, oneshot, watch};
+use uuid::Uuid;
 
 use super::copy::{CopyError, not_written};
-use super::{Append, AppendError, LogError, StoredEvent, codec};
-use crate::domain::event::{Position, RecordedEvent, Timestamp};
+use super::keys::Key;
+use super::{Append, LogError, StoredEvent, codec};
+use crate::domain::event::{Event, Position, Timestamp};
 use crate::domain::ids::UserId;
 use crate::metrics::{METRICS, Timer};
 
@@ -46,40 +50,27 @@ pub(super) enum NotWritten {
     Log(LogError),
 }
 
-impl From<NotWritten> for AppendError {
-    fn from(not_written: NotWritten) -> Self {
-        match not_written {
-            NotWritten::Conflict(actual) => Self::Conflict { actual },
-            NotWritten::IdTaken(None) => Self::IdTaken(None),
-            NotWritten::IdTaken(Some(event)) => event.decode().map_or_else(|error| Self::Log(error.into()), |event| Self::IdTaken(Some(Box::new(event)))),
-            NotWritten::Log(error) => Self::Log(error),
-        }
-    }
-}
-
-impl From<Append> for Draft {
-    fn from(append: Append) -> Self {
-        let Append { stream, expected, metadata, events } = append;
-        let stored = |((id, event), version)| {
-            let (kind, data) = codec::encode(&event);
+impl Draft {
+    /// What an append asks for, with its authors' keys.
+    pub(super) fn new(append: &Append, keys: &HashMap<UserId, Key>) -> Self {
+        let stored = |((id, event), version): (&(Uuid, Event), u64)| {
+            let (kind, data) = codec::encode(event, *id, codec::author(event).and_then(|author| keys.get(author)));
             StoredEvent {
                 position: Position(0),
-                stream: stream.to_string(),
+                stream: append.stream.to_string(),
                 version,
-                id,
+                id: *id,
                 kind: kind.to_owned(),
                 at: Timestamp(0),
-                actor: metadata.actor.as_ref().map(UserId::to_string),
-                correlation: metadata.correlation,
-                causation: metadata.causation,
+                actor: append.metadata.actor.as_ref().map(UserId::to_string),
+                correlation: append.metadata.correlation,
+                causation: append.metadata.causation,
                 data,
             }
         };
-        Self { expected, events: events.into_iter().zip(expected + 1..).map(stored).collect(), times: Times::OfWriting }
+        Self { expected: append.expected, events: append.events.iter().zip(append.expected + 1..).map(stored).collect(), times: Times::OfWriting }
     }
-}
 
-impl Draft {
     /// Events of another log, each stream's neighbours together.
     pub(super) fn of_stored(events: Vec<StoredEvent>) -> Vec<Self> {
         let mut drafts: Vec<Self> = Vec::new();
@@ -149,16 +140,6 @@ impl Orders {
         Self { drafts: None, ended: watch::channel(true).1 }
     }
 
-    pub(super) async fn append(&self, append: Append) -> Result<Vec<RecordedEvent>, AppendError> {
-        if append.events.is_empty() {
-            return Ok(vec![]);
-        }
-        match self.write(append.into()).await {
-            Ok(events) => events.into_iter().map(|event| event.decode().map_err(|error| AppendError::Log(error.into()))).collect(),
-            Err(not_written) => Err(not_written.into()),
-        }
-    }
-
     /// Writes events as another log had them, in their order.
     pub(super) async fn import(&self, events: Vec<StoredEvent>) -> Result<(), CopyError> {
         let mut ordered = Vec::new();
@@ -177,7 +158,7 @@ impl Orders {
         Ok(())
     }
 
-    async fn write(&self, draft: Draft) -> Outcome {
+    pub(super) async fn write(&self, draft: Draft) -> Outcome {
         let answered = self.order(draft).await.map_err(NotWritten::Log)?;
         answered.await.unwrap_or_else(|_| Err(NotWritten::Log(stopped())))
     }

@@ -1,6 +1,6 @@
 //! A part of the log: the events of a stream, of some types, concerning a user, between positions or instants.
 
-use super::{EventLog, LogError, StoredEvent, codec};
+use super::{EventLog, LogError, StoredEvent};
 use crate::domain::event::{Position, Stream, Timestamp};
 use crate::domain::ids::UserId;
 
@@ -50,7 +50,7 @@ fn concerns(event: &StoredEvent, user: &UserId) -> bool {
         return true;
     }
     // An id is written in JSON as it is, so most events need not be decoded.
-    event.data.contains(user.as_str()) && codec::decode(&event.kind, &event.data, event.id).is_ok_and(|event| event.users().contains(&user))
+    event.data.contains(user.as_str()) && event.check().is_ok_and(|event| event.users().contains(&user))
 }
 
 /// Which way a log is read.

@@ -1,10 +1,11 @@
 //! What auditors ask: the event log itself.
 
 use async_graphql::connection::PageInfo;
-use async_graphql::{Error, ID, InputObject, Object, Result, SimpleObject};
+use async_graphql::{Context, Error, ID, InputObject, Object, Result, SimpleObject};
 
 use super::cursors::Cursor as _;
 use super::errors::bad_input;
+use super::session::Session;
 use super::types::DateTime;
 use crate::app::events::{EventPage, Selection, StoredEvent};
 use crate::domain::event::Position;
@@ -95,8 +96,13 @@ impl LoggedEvent {
         self.0.causation.into()
     }
 
-    /// What happened, as JSON, just as it is stored.
-    async fn data(&self) -> &str {
+    /// What happened, as JSON. What people wrote is in clear, or null where its author was erased.
+    async fn data(&self, context: &Context<'_>) -> String {
+        Session::of(context).app.log().reveal(&self.0)
+    }
+
+    /// The same just as it is stored: what people wrote is sealed.
+    async fn stored(&self) -> &str {
         &self.0.data
     }
 

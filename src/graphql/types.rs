@@ -90,6 +90,11 @@ impl User {
         self.view.user.user.contactable
     }
 
+    /// Whether what they wrote and were called is gone.
+    async fn erased(&self) -> bool {
+        self.view.user.user.erased
+    }
+
     /// Whether the viewer may write to them: whether to show the 'send a message' button.
     async fn can_message(&self) -> bool {
         !self.is_viewer() && side(&self.view).can_message(self.view.user.user.contactable)

@@ -78,6 +78,8 @@ pub struct Rows {
     pub conversations: Vec<ConversationRow>,
     pub messages: Vec<MessageRow>,
     pub section: Option<SectionRow>,
+    /// Whose messages are to be overwritten: rows of now and of before.
+    pub erased: Vec<UserId>,
     /// What stands still from now on, or otherwise than before.
     pub parked: Vec<ParkedEntity>,
     /// Entities that do so no longer.
@@ -251,6 +253,7 @@ fn are_of_these_shapes(found: &[StoredCheckpoint]) -> bool {
 /// The read store, wherever it is kept. Cheap to clone.
 #[derive(Clone)]
 pub struct ReadStore {
+    url: StoreUrl,
     kept: Kept,
     calls: Arc<AtomicU64>,
 }
@@ -304,7 +307,7 @@ impl ReadStore {
             StoreUrl::Postgres(url) => Kept::Postgres(Box::new(PostgresReadStore::open(url, log).await?)),
             StoreUrl::Kurrent(_) => return Err(OpenError::Foreign { place: url.to_string(), what: "a read store" }),
         };
-        Ok(Self { kept, calls: Arc::default() })
+        Ok(Self { url: url.clone(), kept, calls: Arc::default() })
     }
 
     /// Whether there are rows that were made from events. What cannot be read has none.
@@ -326,7 +329,7 @@ impl ReadStore {
             StoreUrl::Postgres(url) => Kept::Postgres(Box::new(PostgresReadStore::build(url, log).await?)),
             StoreUrl::Kurrent(_) => return Err(OpenError::Foreign { place: url.to_string(), what: "a read store" }),
         };
-        Ok(Self { kept, calls: Arc::default() })
+        Ok(Self { url: url.clone(), kept, calls: Arc::default() })
     }
 
     /// Makes a built generation fit to be read: its indexes.
@@ -391,6 +394,12 @@ impl ReadStore {
     #[must_use]
     pub fn is_shared(&self) -> bool {
         matches!(self.kept, Kept::Postgres(_))
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> &StoreUrl {
+        &self.url
     }
 
     /// How many queries were answered since the start.

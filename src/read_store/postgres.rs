@@ -18,6 +18,7 @@ use super::reader::{Columns, Moment, Read, Reader, Unreadable, Value};
 use super::{Checkpoint, OpenError, ParkedEntity, Rows, StoreError, StoredCheckpoint, Touched, queries, rows};
 use crate::domain::event::Position;
 use crate::domain::ids::UserId;
+use crate::domain::text::MessageText;
 use crate::postgres::{self, Ended, Looking, Parameters, Server};
 use crate::projections::conversations::ConversationRow;
 use crate::projections::messages::MessageRow;
@@ -537,7 +538,7 @@ impl PostgresLease {
     /// Everything goes to the server at once. It is the fence that makes the rest, and the commit, come to
     /// nothing where the lease is another's.
     pub(super) async fn apply(&self, changed: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
-        if !changed.parked.is_empty() || !changed.healed.is_empty() {
+        if !changed.parked.is_empty() || !changed.healed.is_empty() || !changed.erased.is_empty() {
             return self.apply_many(changed, checkpoint).await;
         }
         let (client, statements) = (&self.client, &self.statements);
@@ -583,12 +584,18 @@ impl PostgresLease {
                 self.write_conversations(conversations).await?;
             }
             self.write_messages_and_section(&[], changed.section.as_ref()).await?;
+            for user in &changed.erased {
+                self.client.execute(queries::ERASE_MESSAGES, &[&user.as_str(), &MessageText::erased().as_str()]).await?;
+            }
             self.write_parked(&changed.parked, &changed.healed).await?;
             self.client.execute(&self.statements.advance, &[&integer(checkpoint.position.0), &checkpoint.event]).await?;
             self.client.execute(&self.statements.notify, &[&checkpoint.position.0.to_string()]).await?;
             self.client.batch_execute("commit").await
         };
         written.await.map_err(|error: tokio_postgres::Error| failed(&error))?;
+        if !changed.erased.is_empty() {
+            self.client.batch_execute("vacuum messages, users").await.map_err(|error| failed(&error))?;
+        }
         self.checkpoint.send_replace(checkpoint);
         Ok(changed)
     }
@@ -613,10 +620,10 @@ impl PostgresLease {
         let each = Each(users);
         let (ids, names) = (each.of(|row| row.id.as_str()), each.of(|row| row.user.profile.name.as_str()));
         let pictures = each.of(|row| row.user.profile.picture.as_ref().map(crate::domain::profile::Picture::as_str));
-        let (contactable, members, versions) =
-            (each.of(|row| i64::from(row.user.contactable)), each.of(|row| integer(row.member)), each.of(|row| integer(row.version)));
+        let (contactable, erased) = (each.of(|row| i64::from(row.user.contactable)), each.of(|row| i64::from(row.user.erased)));
+        let (members, versions) = (each.of(|row| integer(row.member)), each.of(|row| integer(row.version)));
         let (sort_keys, search_names, changed) = (each.of(|row| &*row.sort_key), each.of(|row| &*row.search_name), each.of(|row| integer(row.changed.0)));
-        let columns: Parameters<'_, 9> = [&ids, &names, &pictures, &contactable, &members, &versions, &sort_keys, &search_names, &changed];
+        let columns: Parameters<'_, 10> = [&ids, &names, &pictures, &contactable, &erased, &members, &versions, &sort_keys, &search_names, &changed];
         self.client.execute(&self.statements.upsert_users, &columns).await.map(|_| ())
     }
 

@@ -3,7 +3,7 @@
 /// Columns of a user, a conversation row and a message, in the order that [`super::rows`] reads them.
 macro_rules! user_columns {
     () => {
-        "u.id, u.name, u.picture, u.contactable, u.member, u.version, u.sort_key, u.search_name, u.changed"
+        "u.id, u.name, u.picture, u.contactable, u.erased, u.member, u.version, u.sort_key, u.search_name, u.changed"
     };
 }
 macro_rules! conversation_columns {
@@ -40,7 +40,7 @@ macro_rules! last_message {
     };
 }
 
-pub(super) const COLUMNS_OF_USER: usize = 9;
+pub(super) const COLUMNS_OF_USER: usize = 10;
 pub(super) const COLUMNS_OF_CONVERSATION: usize = 14;
 pub(super) const COLUMNS_OF_MESSAGE: usize = 8;
 
@@ -108,7 +108,7 @@ macro_rules! directory {
             from users u left join conversations c on c.owner = $1 and c.contact = u.id ",
             last_message!(),
             "
-            where u.id <> $1 and u.search_name like $2 escape '!'
+            where u.id <> $1 and u.erased = 0 and u.search_name like $2 escape '!'
               and (cast($3 as bytea) is null or (u.sort_key, u.id) ",
             $beyond,
             " ($3, $4))
@@ -183,11 +183,11 @@ pub(super) const NEWEST_MESSAGES: &str = concat!(
 macro_rules! upsert_users {
     ($source:literal) => {
         concat!(
-            "insert into users (id, name, picture, contactable, member, version, sort_key, search_name, changed) ",
+            "insert into users (id, name, picture, contactable, erased, member, version, sort_key, search_name, changed) ",
             $source,
             "
             on conflict (id) do update set
-                name = excluded.name, picture = excluded.picture, contactable = excluded.contactable, version = excluded.version,
+                name = excluded.name, picture = excluded.picture, contactable = excluded.contactable, erased = excluded.erased, version = excluded.version,
                 sort_key = excluded.sort_key, search_name = excluded.search_name, changed = excluded.changed"
         )
     };
@@ -212,7 +212,7 @@ macro_rules! insert_messages {
     };
 }
 
-pub(super) const UPSERT_USER: &str = upsert_users!("values ($1, $2, $3, $4, $5, $6, $7, $8, $9)");
+pub(super) const UPSERT_USER: &str = upsert_users!("values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
 pub(super) const UPSERT_CONVERSATION: &str = upsert_conversations!("values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)");
 pub(super) const INSERT_MESSAGE: &str = insert_messages!("values ($1, $2, $3, $4, $5, $6, $7, $8)");
 
@@ -226,7 +226,7 @@ pub(super) mod bulk {
         join conversations c on c.owner = k.owner and c.contact = k.contact"
     );
     pub(in super::super) const UPSERT_USERS: &str = upsert_users!(
-        "select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bytea[], $8::text[], $9::bigint[])"
+        "select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[], $9::text[], $10::bigint[])"
     );
     pub(in super::super) const UPSERT_CONVERSATIONS: &str = upsert_conversations!(
         "select * from unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[],
@@ -282,6 +282,11 @@ pub(super) const PARK: &str = "
         version = excluded.version, position = excluded.position, event = excluded.event, reason = excluded.reason, retried = excluded.retried";
 
 pub(super) const HEAL: &str = "delete from parked where entity = $1";
+
+/// The texts of somebody who was erased, in the conversations that they have.
+pub(super) const ERASE_MESSAGES: &str = "
+    update messages set text = $2
+    where sender = $1 and conversation in (select c.conversation from conversations c where c.owner = $1)";
 
 /// Asks for another attempt: for one entity, or for all.
 pub(super) const RETRY: &str = "update parked set retried = 1 where cast($1 as text) is null or entity = $1";

@@ -49,12 +49,12 @@ fn user_row(row: &dyn Columns, from: usize) -> Result<UserRow, Unreadable> {
     let profile = Profile { name: Name::from_stored(row.text(from + 1)?), picture: row.text_or_null(from + 2)?.map(Picture::from_stored) };
     Ok(UserRow {
         id: user_id(row, from)?,
-        user: User { profile, contactable: row.integer(from + 3)? != 0 },
-        member: row.number(from + 4)?,
-        version: row.number(from + 5)?,
-        sort_key: row.bytes(from + 6)?.to_vec(),
-        search_name: row.text(from + 7)?.to_owned(),
-        changed: position(row, from + 8)?,
+        user: User { profile, contactable: row.integer(from + 3)? != 0, erased: row.integer(from + 4)? != 0 },
+        member: row.number(from + 5)?,
+        version: row.number(from + 6)?,
+        sort_key: row.bytes(from + 7)?.to_vec(),
+        search_name: row.text(from + 8)?.to_owned(),
+        changed: position(row, from + 9)?,
     })
 }
 

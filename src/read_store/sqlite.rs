@@ -14,6 +14,7 @@ use super::reader::{Columns, Moment, Read, Reader, Unreadable, Value};
 use super::{Checkpoint, OpenError, ParkedEntity, Rows, StoreError, StoredCheckpoint, Touched, queries, rows};
 use crate::domain::event::{Position, Timestamp};
 use crate::domain::profile::Picture;
+use crate::domain::text::MessageText;
 use crate::projections::messages::MessageRow;
 use crate::projections::section::SectionRow;
 use crate::projections::users::UserRow;
@@ -47,13 +48,30 @@ struct Generation {
 struct Writer {
     connection: Connection,
     wal: WalKeeper,
+    /// Whether bytes of what was erased may be left in the file.
+    is_stained: bool,
+}
+
+impl Writer {
+    /// Writes the file anew without what was erased, its write-ahead log too. Readers that are in the way are no error:
+    /// it is tried again at the next write.
+    fn scrub(&mut self, erased: bool) {
+        self.is_stained |= erased;
+        if self.is_stained {
+            let scrubbed = self.connection.execute_batch("vacuum").and_then(|()| sqlite::truncate_wal(&self.connection));
+            match scrubbed {
+                Ok(()) => self.is_stained = false,
+                Err(error) => tracing::warn!(%error, "what was erased may have left bytes in the views' file; it is tried again"),
+            }
+        }
+    }
 }
 
 impl Generation {
     fn open(file: &Path, lock: Arc<FileLock>) -> Result<Self, rusqlite::Error> {
         let connection = sqlite::open_writer(file, Durability::Cheap)?;
         connection.execute(queries::PARKED_TABLE, [])?;
-        let writer = Writer { connection, wal: WalKeeper::start(file)? };
+        let writer = Writer { connection, wal: WalKeeper::start(file)?, is_stained: false };
         Ok(Self { file: file.into(), writer: Mutex::new(writer), readers: Arc::new(Readers::open(file)?), lock })
     }
 
@@ -262,6 +280,7 @@ impl SqliteLease {
     pub(super) async fn apply(&self, rows: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
         let write = move |writer: &mut Writer| {
             write_all(&mut writer.connection, &rows, checkpoint).map_err(failed)?;
+            writer.scrub(!rows.erased.is_empty());
             if let Err(error) = writer.wal.tend(&writer.connection) {
                 tracing::warn!(%error, "the views could not be folded into their file");
             }
@@ -353,7 +372,18 @@ fn write_rows(connection: &Connection, changed: &Rows) -> Result<(), rusqlite::E
     let mut user = connection.prepare_cached(queries::UPSERT_USER)?;
     for UserRow { id, user: state, member, version, sort_key, search_name, changed } in &changed.users {
         let picture = state.profile.picture.as_ref().map(Picture::as_str);
-        user.execute(params![id.as_str(), state.profile.name.as_str(), picture, state.contactable, member, version, sort_key, search_name, changed.0])?;
+        user.execute(params![
+            id.as_str(),
+            state.profile.name.as_str(),
+            picture,
+            state.contactable,
+            state.erased,
+            member,
+            version,
+            sort_key,
+            search_name,
+            changed.0
+        ])?;
     }
     let mut conversation = connection.prepare_cached(queries::UPSERT_CONVERSATION)?;
     for row in &changed.conversations {
@@ -384,6 +414,9 @@ fn write_rows(connection: &Connection, changed: &Rows) -> Result<(), rusqlite::E
     if let Some(SectionRow { section, version, changed }) = &changed.section {
         let templates = (section.list_template.number(), section.detail_template.number());
         connection.prepare_cached(queries::UPSERT_SECTION)?.execute(params![section.title.as_str(), templates.0, templates.1, version, changed.0])?;
+    }
+    for user in &changed.erased {
+        connection.prepare_cached(queries::ERASE_MESSAGES)?.execute(params![user.as_str(), MessageText::erased().as_str()])?;
     }
     for ParkedEntity { entity, stream, version, position, event, reason, is_retried } in &changed.parked {
         connection.prepare_cached(queries::PARK)?.execute(params![entity, stream, version, position.0, event, reason, is_retried])?;

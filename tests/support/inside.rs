@@ -62,6 +62,11 @@ impl Place {
         self.kept_in(self.log, "events.db")
     }
 
+    /// Where the log's keys are, where they are not beside it.
+    pub fn keys(&self) -> Option<StoreUrl> {
+        (self.log == Back::Kurrent).then(|| sqlite(&self.folder.path().join("events.keys")))
+    }
+
     /// The same as a command's argument.
     pub fn log_url(&self) -> String {
         match self.log() {
@@ -105,7 +110,7 @@ impl Inside {
 
     /// One of the nodes that share a place.
     pub async fn start_node(place: Arc<Place>, node: usize, options: Options) -> Self {
-        let log = EventLog::open(&place.log(), Arc::new(now)).await.expect("a log");
+        let log = EventLog::open(&place.log(), place.keys().as_ref(), Arc::new(now)).await.expect("a log");
         let store = ReadStore::open(&place.views(node), log.id()).await.expect("views");
         let (reporter, progress) = projector::progress();
         let sources = Sources { clock: Arc::new(now), uuid: Arc::new(new_id) };

@@ -62,6 +62,12 @@ impl MessageText {
         Ok(Self(text.into()))
     }
 
+    /// What stands in the place of a text whose author was erased.
+    #[must_use]
+    pub fn erased() -> Self {
+        Self("This message was erased.".into())
+    }
+
     /// A text that was checked before it was stored. The rules of its day hold for it.
     #[must_use]
     pub fn from_stored(text: impl Into<Arc<str>>) -> Self {

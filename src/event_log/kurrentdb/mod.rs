@@ -26,8 +26,8 @@ use uuid::Uuid;
 use super::codec::MESSAGE_SENT;
 use super::copy::{CopyError, not_written};
 use super::orders::{Draft, NotWritten, Outcome, Times};
-use super::{Append, AppendError, Clock, LogError, OpenError, StoredEvent};
-use crate::domain::event::{Position, RecordedEvent, Stream, Timestamp};
+use super::{Clock, LogError, OpenError, StoredEvent};
+use crate::domain::event::{Position, Stream, Timestamp};
 use connection::{Connection, Failure};
 use head::Head;
 
@@ -35,6 +35,7 @@ use head::Head;
 const STREAMS: &str = "^(conversation-|user-|community$|section$)";
 const LOG_STREAM: &str = "entrenous";
 const LOG_CREATED: &str = "LogCreated";
+const KEYS_NAMED: &str = "KeysNamed";
 const CLAIMED: &str = "MessageIdClaimed";
 /// Claims that are made, and streams that a copy writes to, at once.
 const AT_ONCE: usize = 64;
@@ -78,6 +79,12 @@ struct Metadata {
 #[derive(Serialize, Deserialize)]
 struct LogCreated {
     id: Uuid,
+}
+
+/// Which key store the log has.
+#[derive(Serialize, Deserialize)]
+struct KeysNamed {
+    keys: Uuid,
 }
 
 /// Which stream may have a message's id, and after which version it was to come.
@@ -126,15 +133,26 @@ impl KurrentEventLog {
         Ok(latest)
     }
 
-    pub(super) async fn append(&self, append: Append) -> Result<Vec<RecordedEvent>, AppendError> {
-        if append.events.is_empty() {
-            return Ok(vec![]);
-        }
+    pub(super) async fn write(&self, draft: Draft) -> Outcome {
         let log = self.clone();
         // What was begun has an outcome, also where nobody waits for it any more.
-        let written = tokio::spawn(async move { log.write(append.into()).await });
-        let outcome = written.await.unwrap_or_else(|_| Err(NotWritten::Log(LogError::Stopped("the append was cut short".into()))));
-        outcome.map_err(AppendError::from)?.into_iter().map(|event| event.decode().map_err(|error| AppendError::Log(error.into()))).collect()
+        let written = tokio::spawn(async move { log.claim_and_append(draft).await });
+        written.await.unwrap_or_else(|_| Err(NotWritten::Log(LogError::Stopped("the append was cut short".into()))))
+    }
+
+    /// The key store that the log has, this one where it had none.
+    pub(super) async fn bind_keys(&self, keys: Uuid) -> Result<Uuid, LogError> {
+        let named = EventData::json(KEYS_NAMED, &KeysNamed { keys }).expect("an id is JSON").id(random_id());
+        let (named, options) = (&named, &exactly(1));
+        let append = move |client: Client| -> BoxFuture<'_, _> { Box::pin(async move { client.append_to_stream(LOG_STREAM, options, named.clone()).await }) };
+        match self.0.connection.write(&self.0.closing, append).await {
+            Ok(_) | Err(Failure::WrongExpectedVersion(_)) => {}
+            Err(failure) => return Err(failure.into()),
+        }
+        let found = read_stream(&self.0.connection, LOG_STREAM, 1, 1).await?;
+        let unreadable = |error: serde_json::Error| LogError::Read(error.to_string().into());
+        let named = found.first().map(|event| event.as_json::<KeysNamed>().map_err(unreadable)).transpose()?;
+        named.map(|named| named.keys).ok_or_else(|| LogError::Read("it does not say which keys it has".into()))
     }
 
     pub(super) async fn close(&self) {
@@ -166,7 +184,7 @@ impl KurrentEventLog {
         for events in events.chunks(TOGETHER) {
             for draft in Draft::of_stored(events.to_vec()) {
                 let first = draft.events[0].clone();
-                match self.write(draft).await {
+                match self.claim_and_append(draft).await {
                     Ok(_) => {}
                     Err(NotWritten::Conflict(version)) => return Err(not_written(&first, &format!("the stream is at version {version}"))),
                     Err(NotWritten::IdTaken(_)) => return Err(not_written(&first, "the id is taken")),
@@ -257,7 +275,7 @@ impl KurrentEventLog {
     }
 
     /// Claims messages' ids, then appends where the stream is at the expected revision.
-    async fn write(&self, mut draft: Draft) -> Outcome {
+    async fn claim_and_append(&self, mut draft: Draft) -> Outcome {
         let closed = self.0.closed.read().await;
         let clock = match &self.0.clock {
             Some(clock) if !*closed => clock,

@@ -13,10 +13,10 @@ use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use super::merkle::{Frontier, Hash};
-use super::orders::{Orders, orders};
+use super::orders::{Draft, Orders, Outcome, orders};
 use super::recent::Recent;
-use super::{Append, AppendError, Clock, LogError, OpenError, StoredEvent, advance, kept_frontier, without_holes};
-use crate::domain::event::{Position, RecordedEvent, Stream, Timestamp};
+use super::{Clock, LogError, OpenError, StoredEvent, advance, kept_frontier, without_holes};
+use crate::domain::event::{Position, Stream, Timestamp};
 use crate::postgres::{self, Looking, Server};
 use writer::Writer;
 
@@ -35,6 +35,8 @@ const FORMAT: &str = "select coalesce(max(version), 0)::bigint from entrenous_lo
 const CREATE: &str = "insert into log (only_one, id, epoch, streams, head, at) values (1, $1, 0, 0, 0, 0) on conflict do nothing";
 const ID: &str = "select id from log";
 const HEAD: &str = "select head from log";
+const BIND_KEYS: &str = "update log set keys = $1 where keys is null";
+const KEYS: &str = "select keys from log";
 const TREE: &str = "select tree_size, frontier from log";
 const LEAVES: &str = "select hash from events where position > $1 order by position limit $2";
 
@@ -125,8 +127,15 @@ impl PostgresEventLog {
         Ok(latest)
     }
 
-    pub(super) async fn append(&self, append: Append) -> Result<Vec<RecordedEvent>, AppendError> {
-        self.orders.append(append).await
+    pub(super) async fn write(&self, draft: Draft) -> Outcome {
+        self.orders.write(draft).await
+    }
+
+    /// The key store that the log has, this one where it had none.
+    pub(super) async fn bind_keys(&self, keys: Uuid) -> Result<Uuid, LogError> {
+        self.read(BIND_KEYS, &[&keys]).await?;
+        let found = self.read(KEYS, &[]).await?;
+        found.first().map(|row| row.get(0)).ok_or_else(|| LogError::Read("it has no row of its own".into()))
     }
 
     pub(super) async fn close(&self) {

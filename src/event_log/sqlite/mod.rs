@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use self::writer::Writer;
 use super::merkle::{Frontier, Hash};
-use super::orders::{Orders, orders};
-use super::{Append, AppendError, Clock, LogError, OpenError, StoredEvent, kept_frontier, without_holes};
-use crate::domain::event::{Position, RecordedEvent, Stream, Timestamp};
+use super::orders::{Draft, Orders, Outcome, orders};
+use super::{Clock, LogError, OpenError, StoredEvent, kept_frontier, without_holes};
+use crate::domain::event::{Position, Stream, Timestamp};
 use crate::sqlite::{self, Durability, FileLock, Readers, WalKeeper};
 
 mod writer;
@@ -37,6 +37,8 @@ const READ_STREAM: &str = "
     select e.position, s.name, e.version, e.id, e.type, e.at, e.actor, e.correlation, e.causation, e.data
     from streams s cross join events e where s.name = ?1 and e.stream = s.number and e.version > ?2 order by e.version limit ?3";
 
+const BIND_KEYS: &str = "update log set keys = ?1 where keys is null";
+const KEYS: &str = "select keys from log";
 const TREE: &str = "select size, frontier from merkle";
 const LEAVES: &str = "select hash from events where position > ?1 order by position limit ?2";
 /// Events that an older version appended are put into the tree so many at a time.
@@ -45,6 +47,7 @@ const CATCH_UP: usize = 10_000;
 /// The log. Cheap to clone.
 #[derive(Clone)]
 pub struct SqliteEventLog {
+    path: PathBuf,
     id: Uuid,
     pub(super) orders: Orders,
     readers: Arc<Readers>,
@@ -119,7 +122,7 @@ impl SqliteEventLog {
         watcher: Option<Arc<notify::RecommendedWatcher>>,
     ) -> Result<Self, rusqlite::Error> {
         let id = sqlite::open_reader(path)?.query_row("select id from log", [], |row| row.get(0))?;
-        Ok(Self { id, orders, readers: Arc::new(Readers::open(path)?), head, _watcher: watcher })
+        Ok(Self { path: path.into(), id, orders, readers: Arc::new(Readers::open(path)?), head, _watcher: watcher })
     }
 
     /// Whether there is no log yet, so that opening makes one.
@@ -147,13 +150,19 @@ impl SqliteEventLog {
         Ok(*self.head.borrow())
     }
 
-    /// Appends the events together, flushed before the answer. The same append again, with the same ids
-    /// after the same version, returns what the first recorded.
-    ///
-    /// # Errors
-    /// [`AppendError`]: nothing was appended.
-    pub async fn append(&self, append: Append) -> Result<Vec<RecordedEvent>, AppendError> {
-        self.orders.append(append).await
+    pub(super) async fn write(&self, draft: Draft) -> Outcome {
+        self.orders.write(draft).await
+    }
+
+    /// The key store that the log has, this one where it had none.
+    #[expect(clippy::unused_async, reason = "the port waits; this log answers at once")]
+    pub(super) async fn bind_keys(&self, keys: Uuid) -> Result<Uuid, LogError> {
+        let bind = || {
+            let connection = sqlite::open_writer(&self.path, Durability::Full)?;
+            connection.execute(BIND_KEYS, [keys])?;
+            connection.query_row(KEYS, [], |row| row.get(0))
+        };
+        bind().map_err(|error: rusqlite::Error| LogError::Read(error.to_string().into()))
     }
 
     /// Lets the appends that wait be written, takes no more, and folds the write-ahead log into its file.

@@ -1,0 +1,347 @@
+//! The keys that what people write is sealed under, each author's own, kept apart from the log: with its key destroyed,
+//! a text is gone from every copy of the log, and the log stays as it is.
+//!
+//! A key is known by a name that is made from it, which stays when the key is destroyed: so what was erased is told from
+//! what has lost its keys.
+
+mod postgres;
+mod sqlite;
+
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use aes_gcm_siv::aead::{Aead as _, OsRng, Payload};
+use aes_gcm_siv::{Aes256GcmSiv, KeyInit as _, Nonce};
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use sha2::{Digest as _, Sha256};
+use uuid::Uuid;
+
+use super::{LogError, OpenError};
+use crate::domain::ids::UserId;
+use crate::storage::StoreUrl;
+use postgres::PostgresKeys;
+use sqlite::SqliteKeys;
+
+/// Keys that are made, or looked for, at once.
+const TOGETHER: usize = 1_000;
+
+/// One author's key.
+#[derive(Clone)]
+pub struct Key {
+    name: Arc<str>,
+    secret: [u8; 32],
+}
+
+impl Key {
+    /// A key from its 32 bytes.
+    #[must_use]
+    pub fn new(secret: [u8; 32]) -> Self {
+        let name = Sha256::new().chain_update("entrenous key\0").chain_update(secret).finalize();
+        Self { name: URL_SAFE_NO_PAD.encode(&name[..9]).into(), secret }
+    }
+
+    fn generate() -> Self {
+        Self::new(Aes256GcmSiv::generate_key(OsRng).into())
+    }
+
+    /// What events name it by.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Seals a text for its place: the event, and the field in it. The same again gives the same, so that an append that
+    /// is made again is known; the cipher (AES-GCM-SIV, RFC 8452) is made to bear that.
+    #[must_use]
+    pub(super) fn seal(&self, event: Uuid, field: &str, text: &str) -> String {
+        let payload = Payload { msg: text.as_bytes(), aad: &aad(event, field) };
+        let sealed = self.cipher().encrypt(&nonce(event), payload).expect("a text is shorter than 64 GiB");
+        STANDARD_NO_PAD.encode(sealed)
+    }
+
+    /// None where it was not sealed so, under this key.
+    #[must_use]
+    pub(super) fn open(&self, event: Uuid, field: &str, sealed: &str) -> Option<String> {
+        let sealed = STANDARD_NO_PAD.decode(sealed).ok()?;
+        let opened = self.cipher().decrypt(&nonce(event), Payload { msg: &sealed, aad: &aad(event, field) }).ok()?;
+        String::from_utf8(opened).ok()
+    }
+
+    fn cipher(&self) -> Aes256GcmSiv {
+        Aes256GcmSiv::new(&self.secret.into())
+    }
+}
+
+/// 96 bits of the event's id, those of chance among them.
+fn nonce(event: Uuid) -> Nonce {
+    let [_, _, _, _, nonce @ ..] = event.into_bytes();
+    nonce.into()
+}
+
+fn aad(event: Uuid, field: &str) -> Vec<u8> {
+    [event.as_bytes(), field.as_bytes()].concat()
+}
+
+/// What is known of a key that an event names.
+#[derive(Clone)]
+pub enum Unlocked {
+    Key(Key),
+    /// Its owner was erased.
+    Destroyed,
+    /// It is in no key store that is known here.
+    Unknown,
+}
+
+/// What a store has of a key.
+struct StoredKey {
+    name: String,
+    owner: String,
+    /// None: destroyed.
+    secret: Option<Vec<u8>>,
+}
+
+#[derive(Clone)]
+enum KeyStore {
+    Sqlite(SqliteKeys),
+    Postgres(PostgresKeys),
+}
+
+/// Calls the same on whichever store it is.
+macro_rules! kept {
+    ($store:expr, $kept:ident => $call:expr) => {
+        match $store {
+            KeyStore::Sqlite($kept) => $call,
+            KeyStore::Postgres($kept) => $call,
+        }
+    };
+}
+
+/// The keys, and the store that they are kept in. Cheap to clone.
+#[derive(Clone)]
+pub struct Keyring(Arc<Inner>);
+
+struct Inner {
+    store: Option<KeyStore>,
+    known: RwLock<Known>,
+}
+
+/// Every key that was read or made.
+#[derive(Default)]
+struct Known {
+    by_name: HashMap<Arc<str>, Option<Key>>,
+    in_use: HashMap<UserId, Key>,
+}
+
+impl Known {
+    fn add(&mut self, found: Vec<StoredKey>) {
+        for StoredKey { name, owner, secret } in found {
+            let Some(secret) = secret else {
+                self.by_name.insert(name.into(), None);
+                continue;
+            };
+            // One that was damaged is as good as none.
+            let Some(key) = <[u8; 32]>::try_from(secret).ok().map(Key::new).filter(|key| *key.name == *name) else { continue };
+            self.by_name.insert(Arc::clone(&key.name), Some(key.clone()));
+            self.in_use.insert(UserId::from_stored(owner), key);
+        }
+    }
+}
+
+impl Keyring {
+    /// No keys: what is sealed stays so.
+    #[must_use]
+    pub fn none() -> Self {
+        Self::of(None, Known::default())
+    }
+
+    fn of(store: Option<KeyStore>, known: Known) -> Self {
+        Self(Arc::new(Inner { store, known: RwLock::new(known) }))
+    }
+
+    /// Opens the store, or makes a new one.
+    ///
+    /// # Errors
+    /// When it cannot be reached, or is damaged, foreign, or of a newer version.
+    pub async fn open(url: &StoreUrl) -> Result<Self, OpenError> {
+        let store = match url {
+            StoreUrl::Sqlite(path) => KeyStore::Sqlite(SqliteKeys::open(path)?),
+            StoreUrl::Postgres(url) => KeyStore::Postgres(PostgresKeys::open(url).await?),
+            StoreUrl::Kurrent(_) => return Err(OpenError::Foreign { place: url.to_string(), what: "a key store" }),
+        };
+        let mut known = Known::default();
+        known.add(kept!(&store, store => store.all().await)?);
+        Ok(Self::of(Some(store), known))
+    }
+
+    /// Opens the store where there is one.
+    ///
+    /// # Errors
+    /// As for [`Keyring::open`].
+    pub async fn open_existing(url: &StoreUrl) -> Result<Self, OpenError> {
+        let is_there = match url {
+            StoreUrl::Sqlite(path) => path.exists(),
+            StoreUrl::Postgres(url) => PostgresKeys::is_there(url).await?,
+            StoreUrl::Kurrent(_) => false,
+        };
+        if is_there { Self::open(url).await } else { Ok(Self::none()) }
+    }
+
+    /// Names the store to the log that it belongs to; none without a store.
+    pub(super) fn id(&self) -> Option<Uuid> {
+        self.0.store.as_ref().map(|store| kept!(store, store => store.id()))
+    }
+
+    /// What is known here of a key, by its name.
+    #[must_use]
+    pub fn unlocked(&self, name: &str) -> Unlocked {
+        let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
+        match known.by_name.get(name) {
+            Some(Some(key)) => Unlocked::Key(key.clone()),
+            Some(None) => Unlocked::Destroyed,
+            None => Unlocked::Unknown,
+        }
+    }
+
+    /// The keys of authors, made where they have none.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) async fn of_authors(&self, authors: &[&UserId]) -> Result<HashMap<UserId, Key>, LogError> {
+        let mut found = HashMap::with_capacity(authors.len());
+        let missing = self.known_of(authors, &mut found);
+        if missing.is_empty() {
+            return Ok(found);
+        }
+        let store = self.0.store.as_ref().ok_or_else(|| LogError::Stopped("it has no key store".into()))?;
+        for some in missing.chunks(TOGETHER) {
+            let made = some.iter().map(|owner| (owner.to_string(), Key::generate())).collect();
+            let stored = kept!(store, store => store.add(made).await)?;
+            self.0.known.write().unwrap_or_else(PoisonError::into_inner).add(stored);
+        }
+        match self.known_of(authors, &mut found).first() {
+            None => Ok(found),
+            Some(_) => Err(LogError::Unavailable("a key was destroyed meanwhile".into())),
+        }
+    }
+
+    /// Those that have no key yet, each once.
+    fn known_of<'a>(&self, authors: &[&'a UserId], found: &mut HashMap<UserId, Key>) -> Vec<&'a UserId> {
+        let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
+        let mut missing = Vec::new();
+        for author in authors {
+            match known.in_use.get(*author) {
+                Some(key) => {
+                    found.insert((*author).clone(), key.clone());
+                }
+                None => missing.push(*author),
+            }
+        }
+        missing.sort_unstable();
+        missing.dedup();
+        missing
+    }
+
+    /// Reads keys that others made or destroyed since.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub(super) async fn look_up(&self, names: Vec<String>) -> Result<(), LogError> {
+        let Some(store) = &self.0.store else { return Ok(()) };
+        for some in names.chunks(TOGETHER) {
+            let found = kept!(store, store => store.find(some.to_vec()).await)?;
+            self.0.known.write().unwrap_or_else(PoisonError::into_inner).add(found);
+        }
+        Ok(())
+    }
+
+    /// Destroys an author's key, in the store and here. Returns whether there was one.
+    ///
+    /// # Errors
+    /// When the store fails: it may be destroyed.
+    pub async fn destroy(&self, owner: &UserId) -> Result<bool, LogError> {
+        let store = self.0.store.as_ref().ok_or_else(|| LogError::Stopped("it has no key store".into()))?;
+        self.forget(owner);
+        kept!(store, store => store.destroy(owner.to_string()).await)
+    }
+
+    /// Forgets an author's key, which may have been destroyed elsewhere.
+    pub(super) fn forget(&self, owner: &UserId) {
+        let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = known.in_use.remove(owner) {
+            known.by_name.remove(&key.name);
+        }
+    }
+
+    /// Asks whoever has the log to erase somebody.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn request_erasure(&self, owner: &UserId) -> Result<(), LogError> {
+        let store = self.0.store.as_ref().ok_or_else(|| LogError::Stopped("it has no key store".into()))?;
+        kept!(store, store => store.request(owner.to_string()).await)
+    }
+
+    /// Whose erasure was asked for and is not done.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn requested_erasures(&self) -> Result<Vec<UserId>, LogError> {
+        let Some(store) = &self.0.store else { return Ok(vec![]) };
+        Ok(kept!(store, store => store.requested().await)?.into_iter().map(UserId::from_stored).collect())
+    }
+
+    /// It is done.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn erasure_is_done(&self, owner: &UserId) -> Result<(), LogError> {
+        let Some(store) = &self.0.store else { return Ok(()) };
+        kept!(store, store => store.requested_is_done(owner.to_string()).await)
+    }
+
+    /// Takes in every key of another store, the destroyed ones too, for a copy of its log.
+    ///
+    /// # Errors
+    /// When a store fails.
+    pub async fn take_in(&self, other: &Self) -> Result<(), LogError> {
+        let (Some(store), Some(from)) = (&self.0.store, &other.0.store) else { return Ok(()) };
+        let all = kept!(from, from => from.all().await).map_err(|error| LogError::Read(error.to_string().into()))?;
+        kept!(store, store => store.copy(all).await)?;
+        let all = kept!(store, store => store.all().await).map_err(|error| LogError::Read(error.to_string().into()))?;
+        self.0.known.write().unwrap_or_else(PoisonError::into_inner).add(all);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_opens_only_where_it_was_sealed_and_under_its_key() {
+        let (key, event) = (Key::new([7; 32]), Uuid::from_u128(42));
+        let sealed = key.seal(event, "text", "à demain");
+        assert_eq!(key.open(event, "text", &sealed).as_deref(), Some("à demain"));
+        assert_eq!(key.seal(event, "text", "à demain"), sealed, "the same again");
+        assert_ne!(key.seal(Uuid::from_u128(43), "text", "à demain"), sealed);
+        assert_eq!(key.open(Uuid::from_u128(43), "text", &sealed), None);
+        assert_eq!(key.open(event, "name", &sealed), None);
+        assert_eq!(Key::new([8; 32]).open(event, "text", &sealed), None);
+        assert_eq!(key.open(event, "text", "no base64!"), None);
+        let mut bytes = STANDARD_NO_PAD.decode(&sealed).expect("base64");
+        for at in 0..bytes.len() {
+            bytes[at] ^= 1;
+            assert_eq!(key.open(event, "text", &STANDARD_NO_PAD.encode(&bytes)), None, "byte {at}");
+            bytes[at] ^= 1;
+        }
+    }
+
+    #[test]
+    fn a_key_has_a_name_of_its_own_that_does_not_show_it() {
+        let (one, other) = (Key::generate(), Key::generate());
+        assert_ne!(one.name(), other.name());
+        assert_eq!(Key::new(one.secret).name(), one.name());
+        assert_eq!(Key::new([0; 32]).name(), "4J8aU7v-JKXt");
+    }
+}

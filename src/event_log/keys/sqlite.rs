@@ -1,0 +1,144 @@
+//! Keys in a file of their own. Several processes may have it open. What is destroyed is overwritten.
+
+use std::fs;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use uuid::Uuid;
+
+use super::{Key, StoredKey};
+use crate::event_log::{LogError, OpenError};
+use crate::sqlite::{self, place};
+
+mod embedded {
+    refinery::embed_migrations!("migrations/keys");
+}
+
+/// `pragma application_id` of a key store: "ENTK".
+const APPLICATION: i64 = 0x454e_544b;
+const PATIENCE: Duration = Duration::from_secs(5);
+
+const CREATE: &str = "insert into store (only_one, id) values (1, ?1) on conflict do nothing";
+const ID: &str = "select id from store";
+const ALL: &str = "select id, owner, key from keys";
+const FIND: &str = "select id, owner, key from keys where id = ?1";
+const IN_USE: &str = "select id, owner, key from keys where owner = ?1 and key is not null";
+const ADD: &str = "insert into keys (id, owner, key) values (?1, ?2, ?3) on conflict do nothing";
+const DESTROY: &str = "update keys set key = null where owner = ?1 and key is not null";
+const REQUEST: &str = "insert into erasures (owner) values (?1) on conflict do nothing";
+const REQUESTED: &str = "select owner from erasures order by owner";
+const DONE: &str = "delete from erasures where owner = ?1";
+
+#[derive(Clone)]
+pub(super) struct SqliteKeys {
+    id: Uuid,
+    connection: Arc<Mutex<Connection>>,
+}
+
+impl SqliteKeys {
+    #[expect(clippy::disallowed_methods, reason = "a store's id must be random")]
+    pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
+        let sqlite_error = OpenError::sqlite(path);
+        match sqlite::inspect(path)? {
+            Some(found) if found.application != APPLICATION => return Err(OpenError::Foreign { place: place(path), what: "a key store" }),
+            Some(_) => {}
+            // For its owner alone, from the first byte on.
+            None => drop(fs::File::options().create(true).append(true).mode(0o600).open(path).map_err(OpenError::io(path))?),
+        }
+        let mut connection = Connection::open(path).map_err(&sqlite_error)?;
+        connection.busy_timeout(PATIENCE).map_err(&sqlite_error)?;
+        for (pragma, value) in [("journal_mode", "truncate"), ("synchronous", "extra"), ("secure_delete", "on"), ("temp_store", "memory")] {
+            connection.pragma_update(None, pragma, value).map_err(&sqlite_error)?;
+        }
+        connection.pragma_update(None, "application_id", APPLICATION).map_err(&sqlite_error)?;
+        embedded::migrations::runner()
+            .run(&mut connection)
+            .map_err(|error| OpenError::Damaged { place: place(path), detail: format!("its migrations do not match: {error}") })?;
+        connection.execute(CREATE, [Uuid::new_v4()]).map_err(&sqlite_error)?;
+        let id = connection.query_row(ID, [], |row| row.get(0)).map_err(&sqlite_error)?;
+        Ok(Self { id, connection: Arc::new(Mutex::new(connection)) })
+    }
+
+    pub(super) fn id(&self) -> Uuid {
+        self.id
+    }
+
+    pub(super) async fn all(&self) -> Result<Vec<StoredKey>, OpenError> {
+        let found = self.run(|connection| connection.prepare_cached(ALL)?.query_map([], stored)?.collect()).await;
+        found.map_err(|error| OpenError::Unreachable { place: "the key store".to_owned(), reason: error.to_string() })
+    }
+
+    pub(super) async fn find(&self, names: Vec<String>) -> Result<Vec<StoredKey>, LogError> {
+        let find = move |connection: &mut Connection| {
+            let mut found = Vec::new();
+            for name in &names {
+                found.extend(connection.prepare_cached(FIND)?.query_row([name], stored).optional()?);
+            }
+            Ok(found)
+        };
+        self.run(find).await
+    }
+
+    /// The keys that the owners have then: these, or those that others made meanwhile.
+    pub(super) async fn add(&self, made: Vec<(String, Key)>) -> Result<Vec<StoredKey>, LogError> {
+        let add = move |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            let mut in_use = Vec::new();
+            for (owner, key) in &made {
+                transaction.prepare_cached(ADD)?.execute(params![key.name(), owner, key.secret])?;
+                in_use.push(transaction.prepare_cached(IN_USE)?.query_row([owner], stored)?);
+            }
+            transaction.commit()?;
+            Ok(in_use)
+        };
+        self.run(add).await
+    }
+
+    pub(super) async fn copy(&self, keys: Vec<StoredKey>) -> Result<(), LogError> {
+        let copy = move |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            for StoredKey { name, owner, secret } in &keys {
+                transaction.prepare_cached(ADD)?.execute(params![name, owner, secret])?;
+            }
+            transaction.commit()
+        };
+        self.run(copy).await
+    }
+
+    pub(super) async fn destroy(&self, owner: String) -> Result<bool, LogError> {
+        let destroy = move |connection: &mut Connection| {
+            let was_there = connection.execute(DESTROY, [owner])? > 0;
+            // Written anew, so that no page keeps what was moved out of another.
+            connection.execute_batch("vacuum")?;
+            Ok(was_there)
+        };
+        self.run(destroy).await
+    }
+
+    pub(super) async fn request(&self, owner: String) -> Result<(), LogError> {
+        self.run(move |connection| connection.execute(REQUEST, [owner]).map(|_| ())).await
+    }
+
+    pub(super) async fn requested(&self) -> Result<Vec<String>, LogError> {
+        self.run(|connection| connection.prepare_cached(REQUESTED)?.query_map([], |row| row.get(0))?.collect()).await
+    }
+
+    pub(super) async fn requested_is_done(&self, owner: String) -> Result<(), LogError> {
+        self.run(move |connection| connection.execute(DONE, [owner]).map(|_| ())).await
+    }
+
+    /// On a thread that may wait for the disk.
+    async fn run<T: Send + 'static>(&self, work: impl FnOnce(&mut Connection) -> Result<T, rusqlite::Error> + Send + 'static) -> Result<T, LogError> {
+        let connection = Arc::clone(&self.connection);
+        let done = tokio::task::spawn_blocking(move || work(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))).await;
+        let done = done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
+        done.map_err(|error| LogError::Unavailable(format!("its keys: {error}").into()))
+    }
+}
+
+fn stored(row: &Row<'_>) -> Result<StoredKey, rusqlite::Error> {
+    Ok(StoredKey { name: row.get(0)?, owner: row.get(1)?, secret: row.get(2)? })
+}
