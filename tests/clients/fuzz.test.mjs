@@ -146,7 +146,7 @@ async function populate() {
   await service.send('carol', 'alice', 'withheld');
 }
 
-const PROFILE = 'id name avatarUrl contactable canMessage blocked';
+const PROFILE = 'id name avatarUrl contactable erased canMessage blocked';
 const MESSAGE = 'id text sentAt mine sender { id }';
 const WORLD = `{
   me { ${PROFILE} }
