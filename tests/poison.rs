@@ -54,8 +54,10 @@ async fn poison_parks_its_entity_alone(back: Back) {
     let inside = start().await;
     community(&inside).await;
     let right = dump(&views).await;
-    let events = inside.app.log().read_all_stored(Position(0), 1_000).await.expect("read");
+    let written = inside.app.log().clone();
+    let events = written.read_all_stored(Position(0), 1_000).await.expect("read");
     inside.stop().await;
+    written.close().await;
 
     // One that is no event, one that does not follow on the others, and the registration of somebody.
     let (with_bob, with_cid) = (pair("ann", "bob"), pair("ann", "cid"));
