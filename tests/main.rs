@@ -10,6 +10,7 @@ mod commands;
 mod copy;
 mod crash;
 mod edge;
+mod erasure;
 mod event_log;
 mod event_log_file;
 mod evidence;

@@ -7,6 +7,7 @@ use thiserror::Error;
 
 use crate::domain::event::{Event, RecordedEvent};
 use crate::domain::ids::UserId;
+use crate::domain::text::MessageText;
 use crate::domain::user::UserEvent;
 use crate::projections::Projection;
 use crate::projections::conversations::Conversations;
@@ -74,6 +75,9 @@ impl Tables {
         self.section.change(section);
         self.messages.extend(messages.into_iter().filter_map(|(_, row)| row));
         if let Event::User(UserEvent::UserErased { user }) = &event.event {
+            for message in self.messages.iter_mut().filter(|message| message.sender == *user) {
+                message.text = MessageText::erased();
+            }
             self.erased.push(user.clone());
         }
         Ok(())

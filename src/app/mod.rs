@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | who may do what | [`access`] |
 //! | commands: load, decide, append, retry a conflict | [`submit`], [`standing`] |
+//! | a person is erased | [`erasing`] |
 //! | queries | [`ask`], and of the log itself [`events`] |
 //! | the log folded into the read store | [`projector`], [`folder`]; a long stretch of it [`bulk`]; what cannot be folded [`parking`], [`healing`] |
 //! | what open clients are told, and resume | [`feed`] |
@@ -13,6 +14,7 @@ pub mod access;
 pub mod ask;
 mod bulk;
 pub mod cursor;
+mod erasing;
 pub mod events;
 pub mod feed;
 mod folder;
@@ -119,6 +121,8 @@ pub enum Fault {
     Store(#[from] StoreError),
     #[error("the views no longer follow the log")]
     Stalled,
+    #[error("former views, which hold what was erased, could not be removed: {0}")]
+    FormerViews(Arc<str>),
     #[error("a stream was always ahead of the decision")]
     Contended,
     #[error("the log holds an event that its command did not make")]

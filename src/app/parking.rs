@@ -86,6 +86,7 @@ impl Parking {
 }
 
 /// What stands still when an event of a stream cannot be folded: the community's are each a user's.
-fn entity(stream: &str, version: u64) -> String {
+#[must_use]
+pub fn entity(stream: &str, version: u64) -> String {
     if stream == Stream::Community.to_string() { format!("{stream}/{version}") } else { stream.to_owned() }
 }

@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod lines;
 pub mod parked;
 pub mod proof;
+pub mod readable;
 pub mod rebuild;
 pub mod replay;
 pub mod statement;

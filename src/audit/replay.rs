@@ -107,6 +107,16 @@ pub struct Seen {
     pub messages: Vec<SeenMessage>,
 }
 
+/// A conversation in what a person is given of theirs, whether it stood in their list or not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    pub contact: Profile,
+    pub listed: bool,
+    pub blocked: bool,
+    /// The oldest first, without what was withheld.
+    pub messages: Vec<SeenMessage>,
+}
+
 /// What one user had at the moment that was reached.
 pub struct Replay {
     viewer: UserId,
@@ -270,6 +280,23 @@ impl Replay {
         let row = self.rows.get(contact).filter(|row| row.side.is_listed())?;
         let visible = self.messages.get(contact).into_iter().flatten().filter(|message| message.number <= row.side.last_visible());
         Some(Seen { row: self.row(row)?, messages: visible.map(|message| self.message(contact, message)).collect() })
+    }
+
+    /// Every conversation that the viewer had, by contact, with what they could see of it.
+    #[must_use]
+    pub fn everything(&self) -> Vec<Entry> {
+        let entry = |row: &ConversationRow| {
+            let messages = self.messages.get(&row.contact).into_iter().flatten().filter(|message| message.number <= row.side.last_visible());
+            Some(Entry {
+                contact: self.profile(&row.contact)?,
+                listed: row.side.is_listed(),
+                blocked: row.side.is_blocking(),
+                messages: messages.map(|message| self.message(&row.contact, message)).collect(),
+            })
+        };
+        let mut rows: Vec<&ConversationRow> = self.rows.values().collect();
+        rows.sort_by(|a, b| a.contact.cmp(&b.contact));
+        rows.into_iter().filter_map(entry).collect()
     }
 
     fn row(&self, row: &ConversationRow) -> Option<ListRow> {

@@ -40,6 +40,10 @@ pub(super) enum Command {
     Import(Import),
     /// Print a user's list, or a conversation, as it was at a past moment.
     Replay(Replay),
+    /// Erase a person: what they wrote and were called is gone from the log, its copies and the views, for good.
+    Erase(Erase),
+    /// Print, as JSON, a person's profile and conversations, without what was withheld from them.
+    ExportUser(ExportUser),
     /// Where the views stand, and whether they are what the log says.
     #[command(subcommand)]
     Projections(ProjectionsCommand),
@@ -124,6 +128,26 @@ pub(super) struct Retry {
     pub entity: Option<String>,
     #[command(flatten)]
     pub views: Views,
+}
+
+/// Who is erased.
+#[derive(Args, Debug)]
+pub(super) struct Erase {
+    /// The user's id.
+    #[arg(value_name = "USER", value_parser = user)]
+    pub user: UserId,
+    #[command(flatten)]
+    pub views: Views,
+}
+
+/// Whose data is wanted.
+#[derive(Args, Debug)]
+pub(super) struct ExportUser {
+    /// The user's id.
+    #[arg(value_name = "USER", value_parser = user)]
+    pub user: UserId,
+    #[command(flatten)]
+    pub data: Data,
 }
 
 /// How views are made anew.
@@ -211,6 +235,9 @@ pub(super) struct Serve {
     /// Where clients reach the service, such as `https://chat.example.com`: for the default image's address.
     #[arg(long, env = "ENTRENOUS_PUBLIC_URL", value_name = "URL")]
     pub public_url: Option<String>,
+    /// Serve a log although this version cannot read all of it: what those events belong to is parked.
+    #[arg(long, env = "ENTRENOUS_ACCEPT_UNREADABLE")]
+    pub accept_unreadable: bool,
     /// How many users may be registered.
     #[arg(long, env = "ENTRENOUS_USER_LIMIT", default_value_t = 5_000, value_name = "USERS")]
     pub user_limit: u64,

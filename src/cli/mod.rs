@@ -3,9 +3,11 @@
 
 mod arguments;
 mod copy;
+mod erase;
 mod events;
 mod import;
 mod keys;
+mod node;
 mod progress;
 mod projections;
 mod proofs;
@@ -31,6 +33,8 @@ pub fn main() -> ExitCode {
         Command::Token(token) => token::run(&token),
         Command::Schema => print(&crate::graphql::sdl()),
         Command::Copy(arguments) => copy::run(&arguments),
+        Command::Erase(arguments) => erase::run(&arguments),
+        Command::ExportUser(arguments) => erase::run_export(&arguments),
         Command::Events(events) => events::run(&events),
         Command::Import(arguments) => import::run(&arguments),
         Command::Replay(arguments) => replay::run(&arguments),

@@ -1,22 +1,18 @@
 //! `entrenous serve`: opens the stores, catches the views up, serves until told to stop, drains.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::task::JoinError;
 
 use super::arguments::Serve;
-use super::{keys, new_id, now, print, telemetry};
-use crate::app::projector::{self, ProjectorError};
-use crate::app::{App, Fault, Settings, Sources};
-use crate::event_log::{EventLog, OpenError};
+use super::node::{Node, ended_early};
+use super::{keys, print, telemetry};
+use crate::app::Settings;
 use crate::graphql::Executor;
 use crate::http::authentication::{TokenSigner, Verifier};
-use crate::read_store::ReadStore;
 
 pub(super) fn run(serve: Serve) -> anyhow::Result<()> {
     let telemetry = telemetry::start(&serve.trace, serve.log_format, serve.otlp_endpoint.as_deref())?;
@@ -30,28 +26,9 @@ pub(super) fn run(serve: Serve) -> anyhow::Result<()> {
 async fn start(serve: Serve) -> anyhow::Result<()> {
     let (verifier, development) = authentication(&serve)?;
     let executor = Executor::new(serve.edge.executor_options()?)?;
-    let data = &serve.data.data;
-    keys::make_data_folder(data)?;
-    let (log_url, views_url) = (serve.data.log_url(), serve.views_url());
-    if EventLog::is_new(&log_url)? && ReadStore::has_rows(&views_url).await {
-        return Err(OpenError::Diverged { place: views_url.to_string() }.into());
-    }
-    let log = EventLog::open(&log_url, Some(&serve.data.keys_url(Some(&views_url))), Arc::new(now)).await?;
-    let store = ReadStore::open(&views_url, log.id()).await?;
-    let (reporter, progress) = projector::progress();
-    let sources = Sources { clock: Arc::new(now), uuid: Arc::new(new_id) };
     let settings = Settings { user_limit: serve.user_limit, send_rate: serve.send_rate, resume_limit: serve.resume_limit as usize };
-    let app = App::new(log.clone(), store, progress, sources, settings);
+    let mut node = Node::start(&serve.data, &serve.views_url(), settings, serve.accept_unreadable).await?;
     let (stop, stopping) = watch::channel(false);
-    let (end, ending) = watch::channel(false);
-    let mut projecting = tokio::spawn(projector::run(app.clone(), reporter, ending));
-    tokio::select! {
-        biased;
-        ended = &mut projecting => return Err(ended_early(ended)),
-        caught_up = app.views_reach_head() => if let Err(fault) = caught_up {
-            return Err(if matches!(fault, Fault::Stalled) { ended_early(projecting.await) } else { fault.into() });
-        },
-    }
 
     let listener = TcpListener::bind(serve.listen).await.with_context(|| format!("cannot listen on {}", serve.listen))?;
     let address = listener.local_addr()?;
@@ -64,11 +41,11 @@ async fn start(serve: Serve) -> anyhow::Result<()> {
         development,
         public_url: public_url(&serve, address),
     };
-    let serving = crate::http::serve(listener, app, edge, stopping);
+    let serving = crate::http::serve(listener, node.app.clone(), edge, stopping);
     tokio::pin!(serving);
     let outcome = tokio::select! {
         result = &mut serving => result.context("the listener failed"),
-        ended = &mut projecting => {
+        ended = &mut node.projecting => {
             stop.send_replace(true);
             let _connections_are_drained = serving.await;
             Err(ended_early(ended))
@@ -79,19 +56,8 @@ async fn start(serve: Serve) -> anyhow::Result<()> {
             serving.await.context("the listener failed")
         }
     };
-    end.send_replace(true);
-    if !projecting.is_finished() {
-        let _lease_is_released = projecting.await;
-    }
-    log.close().await;
+    node.stop().await;
     outcome
-}
-
-fn ended_early(ended: Result<Result<(), ProjectorError>, JoinError>) -> anyhow::Error {
-    match ended {
-        Ok(Err(error)) => anyhow::Error::new(error).context("the views no longer follow the log"),
-        Ok(Ok(())) | Err(_) => anyhow::anyhow!("the views no longer follow the log"),
-    }
 }
 
 /// Ctrl-C, or SIGTERM. A process that cannot hear them is stopped otherwise.

@@ -243,6 +243,26 @@ impl EventLog {
         }
     }
 
+    /// Whether this version has read all of the log before, or what it reads as.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn was_read_by_this_version(&self) -> Result<bool, LogError> {
+        let reader = adapter!(&self.kept, log => log.reader().await)?;
+        Ok(reader.is_some_and(|reader| reader == codec::identity()))
+    }
+
+    /// Notes that this version reads the log from now on.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn note_reader(&self) -> Result<(), LogError> {
+        if self.was_read_by_this_version().await? {
+            return Ok(());
+        }
+        adapter!(&self.kept, log => log.note_reader(&codec::identity()).await)
+    }
+
     /// Whether other processes may append to it, too.
     #[must_use]
     pub fn is_shared(&self) -> bool {

@@ -153,6 +153,19 @@ pub(super) struct ConfigureChatSectionPayload {
     user_errors: Vec<UserError>,
 }
 
+/// Whom to erase.
+#[derive(InputObject)]
+pub(super) struct EraseUserInput {
+    user_id: ID,
+}
+
+/// What is left of them.
+#[derive(Default, SimpleObject)]
+pub(super) struct EraseUserPayload {
+    user: Option<User>,
+    user_errors: Vec<UserError>,
+}
+
 /// Whom to register.
 #[derive(InputObject)]
 pub(super) struct RegisterUsersInput {
@@ -334,6 +347,16 @@ impl Mutation {
                 RegisterUsersPayload { users: Some(users), user_errors: vec![] }
             }
             Err(refused) => RegisterUsersPayload { user_errors: vec![refused.about(|_| "users")], ..Default::default() },
+        })
+    }
+
+    /// Erases what a person wrote and was called, for good: from the log, its copies and every screen. Administrators only.
+    async fn erase_user(&self, context: &Context<'_>, input: EraseUserInput) -> Result<EraseUserPayload> {
+        let session = &Session::of(context).afresh();
+        let erased = counted("eraseUser", session.app.erase_user(&session.viewer.administrator().top_level(session)?, &input.user_id)).await;
+        Ok(match or_refused(erased, session)? {
+            Ok(id) => EraseUserPayload { user: Some(User::of(session, load_view(session, &id).await?)), user_errors: vec![] },
+            Err(refused) => EraseUserPayload { user_errors: vec![refused.about(|_| "userId")], ..Default::default() },
         })
     }
 }

@@ -78,7 +78,7 @@ pub struct Rows {
     pub conversations: Vec<ConversationRow>,
     pub messages: Vec<MessageRow>,
     pub section: Option<SectionRow>,
-    /// Whose messages are to be overwritten: rows of now and of before.
+    /// Whose messages are to be overwritten: those that are stored, before the ones above.
     pub erased: Vec<UserId>,
     /// What stands still from now on, or otherwise than before.
     pub parked: Vec<ParkedEntity>,

@@ -576,6 +576,9 @@ impl PostgresLease {
         let written = async {
             self.client.batch_execute("begin").await?;
             self.client.execute(&self.statements.fence, &[&self.epoch]).await?;
+            for user in &changed.erased {
+                self.client.execute(queries::ERASE_MESSAGES, &[&MessageText::erased().as_str(), &user.as_str()]).await?;
+            }
             self.copy_messages(&changed.messages).await?;
             for users in changed.users.chunks(CHUNK) {
                 self.write_users(users).await?;
@@ -584,9 +587,6 @@ impl PostgresLease {
                 self.write_conversations(conversations).await?;
             }
             self.write_messages_and_section(&[], changed.section.as_ref()).await?;
-            for user in &changed.erased {
-                self.client.execute(queries::ERASE_MESSAGES, &[&user.as_str(), &MessageText::erased().as_str()]).await?;
-            }
             self.write_parked(&changed.parked, &changed.healed).await?;
             self.client.execute(&self.statements.advance, &[&integer(checkpoint.position.0), &checkpoint.event]).await?;
             self.client.execute(&self.statements.notify, &[&checkpoint.position.0.to_string()]).await?;
@@ -594,7 +594,8 @@ impl PostgresLease {
         };
         written.await.map_err(|error: tokio_postgres::Error| failed(&error))?;
         if !changed.erased.is_empty() {
-            self.client.batch_execute("vacuum messages, users").await.map_err(|error| failed(&error))?;
+            // Its statistics hold frequent values.
+            self.client.batch_execute("vacuum (analyze) messages, users").await.map_err(|error| failed(&error))?;
         }
         self.checkpoint.send_replace(checkpoint);
         Ok(changed)

@@ -285,8 +285,8 @@ pub(super) const HEAL: &str = "delete from parked where entity = $1";
 
 /// The texts of somebody who was erased, in the conversations that they have.
 pub(super) const ERASE_MESSAGES: &str = "
-    update messages set text = $2
-    where sender = $1 and conversation in (select c.conversation from conversations c where c.owner = $1)";
+    update messages set text = $1
+    where sender = $2 and conversation in (select c.conversation from conversations c where c.owner = $2)";
 
 /// Asks for another attempt: for one entity, or for all.
 pub(super) const RETRY: &str = "update parked set retried = 1 where cast($1 as text) is null or entity = $1";

@@ -406,6 +406,9 @@ fn write_rows(connection: &Connection, changed: &Rows) -> Result<(), rusqlite::E
             side.is_blocking(),
         ])?;
     }
+    for user in &changed.erased {
+        connection.prepare_cached(queries::ERASE_MESSAGES)?.execute(params![MessageText::erased().as_str(), user.as_str()])?;
+    }
     let mut message = connection.prepare_cached(queries::INSERT_MESSAGE)?;
     for row in &changed.messages {
         let MessageRow { conversation, number, sender_number, id, sender, text, sent_at, position } = row;
@@ -414,9 +417,6 @@ fn write_rows(connection: &Connection, changed: &Rows) -> Result<(), rusqlite::E
     if let Some(SectionRow { section, version, changed }) = &changed.section {
         let templates = (section.list_template.number(), section.detail_template.number());
         connection.prepare_cached(queries::UPSERT_SECTION)?.execute(params![section.title.as_str(), templates.0, templates.1, version, changed.0])?;
-    }
-    for user in &changed.erased {
-        connection.prepare_cached(queries::ERASE_MESSAGES)?.execute(params![user.as_str(), MessageText::erased().as_str()])?;
     }
     for ParkedEntity { entity, stream, version, position, event, reason, is_retried } in &changed.parked {
         connection.prepare_cached(queries::PARK)?.execute(params![entity, stream, version, position.0, event, reason, is_retried])?;

@@ -35,6 +35,9 @@ use head::Head;
 const STREAMS: &str = "^(conversation-|user-|community$|section$)";
 const LOG_STREAM: &str = "entrenous";
 const LOG_CREATED: &str = "LogCreated";
+/// Whoever read all of the log, by what it reads.
+const READERS_STREAM: &str = "entrenous-readers";
+const READER_NOTED: &str = "ReaderNoted";
 const KEYS_NAMED: &str = "KeysNamed";
 const CLAIMED: &str = "MessageIdClaimed";
 /// Claims that are made, and streams that a copy writes to, at once.
@@ -79,6 +82,12 @@ struct Metadata {
 #[derive(Serialize, Deserialize)]
 struct LogCreated {
     id: Uuid,
+}
+
+/// Which version reads the log.
+#[derive(Serialize, Deserialize)]
+struct ReaderNoted {
+    reader: String,
 }
 
 /// Which key store the log has.
@@ -138,6 +147,31 @@ impl KurrentEventLog {
         // What was begun has an outcome, also where nobody waits for it any more.
         let written = tokio::spawn(async move { log.claim_and_append(draft).await });
         written.await.unwrap_or_else(|_| Err(NotWritten::Log(LogError::Stopped("the append was cut short".into()))))
+    }
+
+    /// The last that was noted.
+    pub(super) async fn reader(&self) -> Result<Option<String>, LogError> {
+        let (mut after, mut reader) = (0, None);
+        loop {
+            let found = read_stream(&self.0.connection, READERS_STREAM, after, 100).await?;
+            let Some(last) = found.last() else { return Ok(reader) };
+            after = last.revision + 1;
+            let noted = last.as_json::<ReaderNoted>().map_err(|error| LogError::Read(error.to_string().into()))?;
+            reader = Some(noted.reader);
+        }
+    }
+
+    pub(super) async fn note_reader(&self, reader: &str) -> Result<(), LogError> {
+        let after = read_stream(&self.0.connection, READERS_STREAM, 0, 10_000).await?.len() as u64;
+        let noted = EventData::json(READER_NOTED, &ReaderNoted { reader: reader.to_owned() }).expect("a hash is JSON").id(random_id());
+        let (noted, options) = (&noted, &exactly(after));
+        let append =
+            move |client: Client| -> BoxFuture<'_, _> { Box::pin(async move { client.append_to_stream(READERS_STREAM, options, noted.clone()).await }) };
+        match self.0.connection.write(&self.0.closing, append).await {
+            // Where another was faster, the next start looks again.
+            Ok(_) | Err(Failure::WrongExpectedVersion(_)) => Ok(()),
+            Err(failure) => Err(failure.into()),
+        }
     }
 
     /// The key store that the log has, this one where it had none.

@@ -35,6 +35,8 @@ const FORMAT: &str = "select coalesce(max(version), 0)::bigint from entrenous_lo
 const CREATE: &str = "insert into log (only_one, id, epoch, streams, head, at) values (1, $1, 0, 0, 0, 0) on conflict do nothing";
 const ID: &str = "select id from log";
 const HEAD: &str = "select head from log";
+const READER: &str = "select reader from log";
+const NOTE_READER: &str = "update log set reader = $1";
 const BIND_KEYS: &str = "update log set keys = $1 where keys is null";
 const KEYS: &str = "select keys from log";
 const TREE: &str = "select tree_size, frontier from log";
@@ -129,6 +131,14 @@ impl PostgresEventLog {
 
     pub(super) async fn write(&self, draft: Draft) -> Outcome {
         self.orders.write(draft).await
+    }
+
+    pub(super) async fn reader(&self) -> Result<Option<String>, LogError> {
+        Ok(self.read(READER, &[]).await?.first().and_then(|row| row.get(0)))
+    }
+
+    pub(super) async fn note_reader(&self, reader: &str) -> Result<(), LogError> {
+        self.read(NOTE_READER, &[&reader]).await.map(|_| ())
     }
 
     /// The key store that the log has, this one where it had none.

@@ -37,6 +37,8 @@ const READ_STREAM: &str = "
     select e.position, s.name, e.version, e.id, e.type, e.at, e.actor, e.correlation, e.causation, e.data
     from streams s cross join events e where s.name = ?1 and e.stream = s.number and e.version > ?2 order by e.version limit ?3";
 
+const READER: &str = "select reader from log";
+const NOTE_READER: &str = "update log set reader = ?1";
 const BIND_KEYS: &str = "update log set keys = ?1 where keys is null";
 const KEYS: &str = "select keys from log";
 const TREE: &str = "select size, frontier from merkle";
@@ -152,6 +154,16 @@ impl SqliteEventLog {
 
     pub(super) async fn write(&self, draft: Draft) -> Outcome {
         self.orders.write(draft).await
+    }
+
+    pub(super) async fn reader(&self) -> Result<Option<String>, LogError> {
+        self.read(READER, |statement| statement.query_row([], |row| row.get(0))).await
+    }
+
+    #[expect(clippy::unused_async, reason = "the port waits; this log answers at once")]
+    pub(super) async fn note_reader(&self, reader: &str) -> Result<(), LogError> {
+        let noted = sqlite::open_writer(&self.path, Durability::Full).and_then(|connection| connection.execute(NOTE_READER, [reader]));
+        noted.map(|_| ()).map_err(|error| LogError::Read(error.to_string().into()))
     }
 
     /// The key store that the log has, this one where it had none.

@@ -1,0 +1,97 @@
+//! Erases a person: their key is destroyed, and with it what they wrote, in every copy of the log; an event says so;
+//! and the views are purged. What is left is a neutral name (`docs/decisions/0023-erasure.md`).
+
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::access::Administrator;
+use super::{App, AppError, Fault, final_append_error};
+use crate::domain::Refusal;
+use crate::domain::event::{Metadata, Stream};
+use crate::domain::ids::UserId;
+use crate::domain::user::{self, UserCommand};
+use crate::event_log::{Append, AppendError};
+use crate::read_store::{OpenError, ReadStore};
+
+/// How often a conflict is decided again.
+const ATTEMPTS: usize = 32;
+/// How often it is looked whether another process asks for an erasure.
+const LOOK: Duration = Duration::from_secs(1);
+
+impl App {
+    /// Erases a user for an administrator. Of who was erased nothing is left to do.
+    ///
+    /// # Errors
+    /// [`Refusal::UserNotFound`], or a fault: it may be done in part, and is to be asked for again.
+    pub async fn erase_user(&self, administrator: &Administrator, user: &str) -> Result<UserId, AppError> {
+        let user = UserId::parse(user).map_err(|_| Refusal::UserNotFound)?;
+        self.erase(&user, administrator.viewer().metadata(self.new_id())).await?;
+        Ok(user)
+    }
+
+    /// Erases a user for an operator, who is no user.
+    ///
+    /// # Errors
+    /// As for [`App::erase_user`].
+    pub async fn erase_by_operator(&self, user: &UserId) -> Result<(), AppError> {
+        let request = self.new_id();
+        self.erase(user, Metadata { actor: None, correlation: request, causation: request }).await
+    }
+
+    /// First the key, then the event: whoever reads of it knows that it is done.
+    async fn erase(&self, user: &UserId, metadata: Metadata) -> Result<(), AppError> {
+        let mut had_key = false;
+        for _ in 0..ATTEMPTS {
+            self.views_reach_head().await?;
+            let row = self.0.store.user(user).await?.ok_or(Refusal::UserNotFound)?;
+            had_key |= self.0.log.keys().destroy(user).await?;
+            let decided = user::decide(&row.user, user, UserCommand::Erase { had_key });
+            let events = decided.into_iter().map(|event| (self.new_id(), event.into())).collect();
+            let append = Append { stream: Stream::User(user.clone()), expected: row.version, metadata: metadata.clone(), events };
+            match self.0.log.append(append).await {
+                Ok(recorded) => {
+                    if let Some(last) = recorded.last() {
+                        self.0.progress.reached(last.position).await?;
+                    }
+                    return self.drop_former_views().await;
+                }
+                Err(AppendError::Conflict { .. }) => {}
+                Err(error) => return Err(final_append_error(error).into()),
+            }
+        }
+        Err(Fault::Contended.into())
+    }
+
+    /// Views that are kept from before hold what was erased. Those that are being made fold the erasure themselves.
+    async fn drop_former_views(&self) -> Result<(), AppError> {
+        match ReadStore::drop_others(self.0.store.url()).await {
+            Ok(_) | Err(OpenError::InUse { .. }) => Ok(()),
+            Err(error) => Err(Fault::FormerViews(error.to_string().into()).into()),
+        }
+    }
+
+    /// Erases whoever other processes ask for through the key store, until told to stop.
+    pub async fn erase_when_asked(self, mut stop: watch::Receiver<bool>) {
+        while tokio::time::timeout(LOOK, stop.wait_for(|stop| *stop)).await.is_err() {
+            let keys = self.0.log.keys();
+            let asked = match keys.requested_erasures().await {
+                Ok(asked) => asked,
+                Err(error) => {
+                    tracing::warn!(%error, "it is not known whether an erasure is asked for");
+                    continue;
+                }
+            };
+            for user in asked {
+                match self.erase_by_operator(&user).await {
+                    Ok(()) | Err(AppError::Refused(_)) => {
+                        if let Err(error) = keys.erasure_is_done(&user).await {
+                            tracing::warn!(%error, "an erasure is done, which could not be noted");
+                        }
+                    }
+                    Err(error) => tracing::error!(%error, "an erasure failed and is tried again"),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! `entrenous erase` and `entrenous export-user`: what a person can ask for.
+
+use std::time::Duration;
+
+use anyhow::bail;
+use serde::Serialize;
+
+use super::arguments::{Erase, ExportUser};
+use super::node::Node;
+use super::{print, progress};
+use crate::app::{AppError, Settings};
+use crate::audit::replay::{Entry, Profile, replay};
+use crate::domain::Refusal;
+use crate::domain::event::{Event, Stream};
+use crate::domain::ids::UserId;
+use crate::domain::user::UserEvent;
+use crate::event_log::{EventLog, OpenError};
+
+/// How often it is looked whether the service has done it.
+const PAUSE: Duration = Duration::from_millis(200);
+/// How often at most.
+const LOOKS: usize = 600;
+
+pub(super) fn run(arguments: &Erase) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let data = &arguments.views.data;
+        // No log is made for an erasure.
+        let log = data.open_log(Some(&arguments.views.url())).await?;
+        match Node::start(data, &arguments.views.url(), Settings::default(), true).await {
+            Ok(node) => {
+                let outcome = node.app.erase_by_operator(&arguments.user).await;
+                node.stop().await;
+                match outcome {
+                    Ok(()) => {}
+                    Err(AppError::Refused(Refusal::UserNotFound)) => bail!("{} is not registered", arguments.user),
+                    Err(AppError::Unavailable(fault)) => return Err(fault.into()),
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            Err(error) if matches!(error.downcast_ref(), Some(OpenError::InUse { .. })) => ask_the_service(&log, &arguments.user).await?,
+            Err(error) => return Err(error),
+        }
+        print(&format!("{} is erased\n", arguments.user))
+    })
+}
+
+/// Another process has the log: it looks into the key store for what it is asked.
+async fn ask_the_service(log: &EventLog, user: &UserId) -> anyhow::Result<()> {
+    log.keys().request_erasure(user).await?;
+    for _ in 0..LOOKS {
+        if !log.keys().requested_erasures().await?.contains(user) {
+            return if is_erased(log, user).await? { Ok(()) } else { bail!("{user} is not registered") };
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    bail!("the service that has the log has not done it yet; it will when it can")
+}
+
+async fn is_erased(log: &EventLog, user: &UserId) -> anyhow::Result<bool> {
+    let stream = Stream::User(user.clone());
+    let (mut after, mut is_erased) = (0, false);
+    loop {
+        let events = log.read_stream(&stream, after, 1_000).await?;
+        let Some(last) = events.last() else { return Ok(is_erased) };
+        after = last.version;
+        is_erased |= events.iter().any(|event| matches!(event.event, Event::User(UserEvent::UserErased { .. })));
+    }
+}
+
+/// What a person is given of theirs.
+#[derive(Serialize)]
+struct PersonalData {
+    user: Profile,
+    conversations: Vec<Entry>,
+}
+
+pub(super) fn run_export(arguments: &ExportUser) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let log = arguments.data.open_log(None).await?;
+        let bar = progress::bar(log.latest().await?.0);
+        let outcome = replay(&log, arguments.user.clone(), None, false, |position| bar.set_position(position.0)).await;
+        bar.finish_and_clear();
+        let past = outcome?;
+        let Some(user) = past.profile(&arguments.user) else { bail!("{} is not registered", arguments.user) };
+        print(&format!("{}\n", serde_json::to_string_pretty(&PersonalData { user, conversations: past.everything() })?))
+    })
+}

@@ -1,0 +1,91 @@
+//! A node of the service without its edge: both stores, and the projector between them.
+
+use std::sync::Arc;
+
+use anyhow::bail;
+use tokio::sync::watch;
+use tokio::task::{JoinError, JoinHandle};
+
+use super::arguments::Data;
+use super::{keys, new_id, now};
+use crate::app::projector::{self, ProjectorError};
+use crate::app::{App, Fault, Settings, Sources};
+use crate::audit::parked::parked;
+use crate::audit::readable::unreadable;
+use crate::event_log::{EventLog, OpenError};
+use crate::read_store::ReadStore;
+use crate::storage::StoreUrl;
+
+/// A node that runs.
+pub(super) struct Node {
+    pub(super) app: App,
+    pub(super) projecting: JoinHandle<Result<(), ProjectorError>>,
+    erasing: JoinHandle<()>,
+    end: watch::Sender<bool>,
+}
+
+impl Node {
+    /// Opens the stores, and waits until the views show all that the log has. A log with events that this version cannot read is
+    /// refused, unless they are known already or `accepts_unreadable`.
+    pub(super) async fn start(data: &Data, views: &StoreUrl, settings: Settings, accepts_unreadable: bool) -> anyhow::Result<Self> {
+        keys::make_data_folder(&data.data)?;
+        let log_url = data.log_url();
+        if EventLog::is_new(&log_url)? && ReadStore::has_rows(views).await {
+            return Err(OpenError::Diverged { place: views.to_string() }.into());
+        }
+        let log = EventLog::open(&log_url, Some(&data.keys_url(Some(views))), Arc::new(now)).await?;
+        if !accepts_unreadable {
+            check_readable(&log, views).await?;
+        }
+        log.note_reader().await?;
+        let store = ReadStore::open(views, log.id()).await?;
+        let (reporter, progress) = projector::progress();
+        let app = App::new(log, store, progress, Sources { clock: Arc::new(now), uuid: Arc::new(new_id) }, settings);
+        let (end, ending) = watch::channel(false);
+        let mut projecting = tokio::spawn(projector::run(app.clone(), reporter, ending.clone()));
+        tokio::select! {
+            biased;
+            ended = &mut projecting => return Err(ended_early(ended)),
+            caught_up = app.views_reach_head() => if let Err(fault) = caught_up {
+                return Err(if matches!(fault, Fault::Stalled) { ended_early(projecting.await) } else { fault.into() });
+            },
+        }
+        let erasing = tokio::spawn(app.clone().erase_when_asked(ending));
+        Ok(Self { app, projecting, erasing, end })
+    }
+
+    /// Lets what is under way end.
+    pub(super) async fn stop(self) {
+        self.end.send_replace(true);
+        if !self.projecting.is_finished() {
+            let _lease_is_released = self.projecting.await;
+        }
+        let _asked_later = self.erasing.await;
+        self.app.log().close().await;
+    }
+}
+
+pub(super) fn ended_early(ended: Result<Result<(), ProjectorError>, JoinError>) -> anyhow::Error {
+    match ended {
+        Ok(Err(error)) => anyhow::Error::new(error).context("the views no longer follow the log"),
+        Ok(Ok(())) | Err(_) => anyhow::anyhow!("the views no longer follow the log"),
+    }
+}
+
+/// A version that reads a log for the first time reads all of it, before it serves.
+async fn check_readable(log: &EventLog, views: &StoreUrl) -> anyhow::Result<()> {
+    if log.was_read_by_this_version().await? {
+        return Ok(());
+    }
+    let known = parked(views).await.unwrap_or_default();
+    let found = unreadable(log, &known).await?;
+    let Some((event, reason)) = &found.first else { return Ok(()) };
+    bail!(
+        "this version cannot read {} of the log's events, the first at position {} (version {} of {}): {reason}. Start the version that wrote \
+         them; or this one with --accept-unreadable, which parks what they belong to",
+        found.count,
+        event.position,
+        event.version,
+        event.stream
+    )
+}

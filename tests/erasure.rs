@@ -1,0 +1,172 @@
+//! A person is forgotten: nothing that they wrote or were called is left, and whatever was proved stays proved.
+
+use std::fs;
+use std::path::Path;
+use std::sync::Arc;
+
+use entrenous::audit::views::compare;
+use entrenous::cli::new_id;
+use entrenous::storage::StoreUrl;
+use serde_json::json;
+
+use crate::support::Server;
+use crate::support::inside::{Back, Inside, Place, dump};
+use crate::support::postgres;
+use crate::support::process::run;
+
+const WORDS: [&str; 4] = ["Philomène", "philomene", "chrysanthème", "portrait-de-famille"];
+
+/// Which of the words stand in a file of a folder.
+fn told_by(folder: &Path) -> Vec<String> {
+    let mut told = Vec::new();
+    for entry in fs::read_dir(folder).expect("a folder").flatten() {
+        let bytes = fs::read(entry.path()).unwrap_or_default();
+        let found = WORDS.iter().filter(|word| bytes.windows(word.len()).any(|window| window == word.as_bytes()));
+        told.extend(found.map(|word| format!("{} in {}", word, entry.path().display())));
+    }
+    told
+}
+
+/// Every row of every table of a database, and what the server remembers of their values.
+async fn whole_database(url: &str) -> String {
+    let client = postgres::connect(url).await;
+    let tables = "select format('%I.%I', schemaname, tablename) from pg_tables where schemaname not in ('pg_catalog', 'information_schema')";
+    let mut whole = String::new();
+    let tables = client.query(tables, &[]).await.expect("tables");
+    for table in tables.iter().map(|row| row.get::<_, String>(0)).chain(["pg_stats".to_owned()]) {
+        for row in client.query(&format!("select row::text from {table} row"), &[]).await.expect("rows") {
+            whole.push_str(row.get(0));
+        }
+    }
+    whole
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erased_person_is_in_no_file_and_every_proof_holds() {
+    for is_running in [true, false] {
+        let mut server = Server::start();
+        let person = server.person_with("p1", &json!({ "name": "Philomène", "picture": "https://exemple.fr/portrait-de-famille.png" }));
+        person.ask("{ me { id } }").await;
+        let [bob, cleo] = server.people(["bob", "cleo"]).await;
+        let id = person.sent(&bob, "un chrysanthème").await;
+        bob.sent(&person, "merci").await;
+        for n in 0..200 {
+            person.sent(&cleo, &format!("chrysanthème {n}")).await;
+        }
+        let data = server.data().to_str().expect("UTF-8").to_owned();
+        let elsewhere = tempfile::tempdir().expect("a folder");
+        let keep = |name: &str, arguments: &[&str]| {
+            let (ok, out, error) = run(&[arguments, &["--data", &data]].concat());
+            assert!(ok, "{arguments:?}: {error}");
+            let file = elsewhere.path().join(name);
+            fs::write(&file, out).expect("written");
+            file.to_str().expect("UTF-8").to_owned()
+        };
+        let checkpoint = keep("checkpoint", &["checkpoint"]);
+        let proof = keep("proof", &["prove", "--event", &id]);
+        keep("rebuilt", &["projections", "rebuild"]);
+        if !is_running {
+            server.signal("TERM");
+            assert!(server.wait().success());
+        }
+        assert!(!told_by(server.data()).is_empty(), "they are in the views");
+
+        let (ok, out, error) = run(&["erase", "p1", "--data", &data]);
+        assert!(ok && out == "p1 is erased\n", "{out}{error}");
+        assert_eq!(told_by(server.data()), [""; 0], "running: {is_running}");
+        let (ok, _, error) = run(&["erase", "nobody", "--data", &data]);
+        assert!(!ok && error.contains("nobody is not registered"), "{error}");
+        keep("verified", &["verify", "--checkpoint", &checkpoint]);
+        keep("proven", &["verify", "--proof", &proof]);
+        keep("views", &["projections", "verify"]);
+
+        if !is_running {
+            server = server.again();
+        }
+        let (bob, cleo) = (server.person("bob"), server.person("cleo"));
+        let attempt = bob.request("mutation { eraseUser(input: { userId: \"cleo\" }) { user { id } } }", json!({})).await;
+        assert_eq!(attempt.code(), "FORBIDDEN");
+        let person = server.person("p1");
+        let seen = bob.ask("{ user(id: \"p1\") { name erased contactable avatarUrl } users { edges { node { id } } } }").await;
+        assert_eq!((&seen["user"]["name"], &seen["user"]["erased"], &seen["user"]["contactable"]), (&json!("Deleted user"), &json!(true), &json!(false)));
+        assert_eq!(seen["users"]["edges"], json!([{ "node": { "id": "cleo" } }]), "the directory has them no more");
+        assert_eq!(bob.history(&person).await.expect("the row is kept"), ["This message was erased.", "merci"]);
+        assert_eq!(cleo.history(&person).await.map(|history| history.iter().all(|text| text == "This message was erased.")), Some(true));
+        // Who comes back writes under a new key.
+        person.sent(&bob, "me revoici").await;
+        assert_eq!(bob.history(&person).await.expect("a history").last().map(String::as_str), Some("me revoici"));
+        assert!(server.log().is_empty() || !WORDS.iter().any(|word| server.log().contains(word)), "{}", server.log());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_administrator_erases_and_views_made_anew_are_the_same() {
+    for (log, views) in [(Back::Sqlite, Back::Sqlite), (Back::Postgres, Back::Postgres), (Back::Kurrent, Back::Sqlite)] {
+        let place = Arc::new(Place::new(log, views).await);
+        let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+        let [ann, bob] = [inside.sign_in("ann").await, inside.sign_in("bob").await];
+        inside.mutate(&ann, "updateProfile", json!({ "name": "Philomène" }), "user { name }").await;
+        for (from, to, text) in [(&ann, "bob", "un chrysanthème"), (&bob, "ann", "un lys")] {
+            inside.mutate(from, "sendMessage", json!({ "to": to, "text": text }), "message { id }").await;
+        }
+        let views = place.views(0);
+        let erased = inside.mutate(&bob, "eraseUser", json!({ "userId": "ann" }), "user { id name erased }").await;
+        assert_eq!(erased["user"], json!({ "id": "ann", "name": "Deleted user", "erased": true }), "{log:?}");
+        let events = inside.app.log().latest().await.expect("a head");
+        inside.mutate(&bob, "eraseUser", json!({ "userId": "ann" }), "user { id }").await;
+        assert_eq!(inside.app.log().latest().await.expect("a head"), events, "once is enough, {log:?}");
+        let unknown = inside.mutate(&bob, "eraseUser", json!({ "userId": "nobody" }), "user { id }").await;
+        assert_eq!(unknown["userErrors"][0]["code"], "USER_NOT_FOUND", "{log:?}");
+        inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "me revoici" }), "message { id }").await;
+        let rows = dump(&views).await;
+        assert_eq!(WORDS.iter().find(|word| rows.iter().any(|row| row.contains(**word))), None, "{log:?}");
+        let with = |text: &str| rows.iter().filter(|row| row.contains(text)).count();
+        assert_eq!((with("un lys"), with("me revoici")), (1, 1), "what bob wrote is his, and what came after stays, {log:?}");
+        if let StoreUrl::Postgres(url) = &views {
+            let whole = whole_database(url).await;
+            assert!(whole.contains("me revoici"));
+            assert_eq!(WORDS.iter().find(|word| whole.contains(**word)), None, "in no table");
+        }
+        assert_eq!(compare(inside.app.log(), &views, new_id(), |_| {}).await.expect("compared").differences, [], "{log:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_person_is_given_their_data_without_what_was_withheld() {
+    let server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    alice.sent(&bob, "visible").await;
+    bob.sent(&alice, "deux").await;
+    bob.block(&alice).await;
+    alice.sent(&bob, "retenu").await;
+    bob.delete(&alice).await;
+    let export = |user: &str| {
+        let (ok, out, error) = run(&["export-user", user, "--data", server.data().to_str().expect("UTF-8")]);
+        assert!(ok, "{error}");
+        serde_json::from_str::<serde_json::Value>(&out).expect("JSON")
+    };
+    let texts = |data: &serde_json::Value| -> Vec<String> {
+        let messages = data["conversations"][0]["messages"].as_array().expect("messages").iter();
+        messages.map(|message| message["text"].as_str().expect("a text").to_owned()).collect()
+    };
+    let bobs = export("bob");
+    assert_eq!((&bobs["user"]["id"], &bobs["conversations"][0]["listed"]), (&json!("bob"), &json!(false)));
+    assert_eq!(texts(&bobs), ["visible", "deux"]);
+    assert_eq!(texts(&export("alice")), ["visible", "deux", "retenu"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_version_that_cannot_read_the_whole_log_does_not_serve_it() {
+    let mut server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    alice.sent(&bob, "salut").await;
+    server.signal("TERM");
+    assert!(server.wait().success());
+    let connection = rusqlite::Connection::open(server.file("events.db")).expect("a log");
+    // As a later version would write, and as after an upgrade.
+    connection.execute_batch("update events set type = 'MessageEdited' where position = 3; update log set reader = 'another version'").expect("changed");
+    let data = server.data().to_str().expect("UTF-8").to_owned();
+    let (ok, _, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data", &data]);
+    assert!(!ok && error.contains("cannot read 1 of the log's events") && error.contains("position 3") && error.contains("MessageEdited"), "{error}");
+    assert!(error.contains("--accept-unreadable"), "{error}");
+}
