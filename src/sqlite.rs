@@ -99,12 +99,28 @@ pub(crate) enum Durability {
 pub(crate) fn open_writer(path: &Path, durability: Durability) -> Result<Connection, rusqlite::Error> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_PATIENCE)?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
-    connection.pragma_update(None, "synchronous", if durability == Durability::Full { "full" } else { "normal" })?;
+    use_wal(&connection, durability)?;
     connection.pragma_update(None, "wal_autocheckpoint", 0)?;
     connection.pragma_update(None, "cache_size", -32 << 10)?;
     keep_prepared(&connection)?;
     Ok(connection)
+}
+
+/// The same for a file that is filled with nobody reading: without a write-ahead log, each page is written once.
+/// Whoever is done with that turns to [`use_wal`].
+pub(crate) fn open_filler(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = open_writer(path, Durability::Full)?;
+    connection.pragma_update(None, "journal_mode", "truncate")?;
+    connection.pragma_update(None, "cache_size", -64 << 10)?;
+    // An index is sorted on another core.
+    connection.pragma_update(None, "threads", 1)?;
+    Ok(connection)
+}
+
+/// From now on others can read while it is written to.
+pub(crate) fn use_wal(connection: &Connection, durability: Durability) -> Result<(), rusqlite::Error> {
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", if durability == Durability::Full { "full" } else { "normal" })
 }
 
 /// Folds the write-ahead log into its file and empties it, waiting for readers that are in the way.

@@ -165,12 +165,12 @@ async fn fold_far(
     let mut renewed = Timer::start();
     let mut reading = read(checkpoint.position);
     loop {
-        let (newest, events) = reading.await.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
+        let (newest, events) = bulk.while_writing(reading).await?.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
         let Some(newest) = newest else { break };
         checkpoint = newest;
         reading = read(checkpoint.position);
         bulk.fold(&parking.admit(events), checkpoint, parking).await?;
-        if renewed.seconds() > HEARTBEAT.as_secs_f64() {
+        if renewed.seconds() > HEARTBEAT.as_secs_f64() && !bulk.is_writing() {
             lease.renew().await?;
             renewed = Timer::start();
         }

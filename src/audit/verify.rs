@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::checkpoint::Checkpoint;
@@ -122,41 +123,47 @@ async fn run(
     checkpoints: &[Checkpoint],
     mut told: impl FnMut(Position),
 ) -> Result<Verified, CopyError> {
-    let mut run = Run { verified: Verified::default(), versions: HashMap::new(), before: None };
     // What was kept may grow meanwhile: the tree is compared where it was at the beginning.
     let kept_tree = kept.as_ref().and_then(|kept| kept.tree.clone());
-    let mut roots: Vec<Option<Hash>> = checkpoints.iter().map(|checkpoint| (checkpoint.size == 0).then(Hash::of_nothing)).collect();
-    let mut kept_root = kept_tree.as_ref().and_then(|tree| (tree.size() == 0).then(Hash::of_nothing));
+    let sizes = checkpoints.iter().map(|checkpoint| checkpoint.size).chain(kept_tree.as_ref().map(Frontier::size));
+    let mut run = Run {
+        verified: Verified::default(),
+        versions: HashMap::new(),
+        before: None,
+        keeps_leaves: kept_tree.is_some(),
+        roots: sizes.map(|size| (size, (size == 0).then(Hash::of_nothing))).collect(),
+    };
+    let (mut after, mut looking) = (Position(0), None);
     loop {
+        // The next window is read while one is looked at.
         let window = source.next(WINDOW).await?;
-        let Some(last) = window.last().map(|event| event.position) else { break };
+        let last = window.last().map(|event| event.position);
         let leaves = match &kept {
-            Some(kept) => kept.log.kept_leaves(run.before.unwrap_or_default().0, window.len()).await?,
-            None => vec![],
+            Some(kept) if last.is_some() => kept.log.kept_leaves(after, window.len()).await?,
+            _ => vec![],
         };
-        for (n, event) in window.iter().enumerate() {
-            run.look(event, leaves.get(n).copied().flatten(), kept.as_ref().is_some_and(|kept| kept.tree.is_some()));
-            let size = run.verified.tree.size();
-            for (root, checkpoint) in roots.iter_mut().zip(checkpoints) {
-                if checkpoint.size == size {
-                    *root = Some(run.verified.tree.root());
-                }
-            }
-            if kept_tree.as_ref().is_some_and(|tree| tree.size() == size) {
-                kept_root = Some(run.verified.tree.root());
-            }
+        if let Some(looking) = looking.take() {
+            run = joined(looking).await;
+            told(after);
         }
-        told(last);
+        let Some(last) = last else { break };
+        after = last;
+        looking = Some(tokio::task::spawn_blocking(move || {
+            run.look_at(&window, &leaves);
+            run
+        }));
+        // Taken back before it is used again.
+        run = Run::default();
     }
-    let mut verified = run.verified;
+    let Run { mut verified, mut roots, .. } = run;
     if let Some(tree) = kept_tree {
-        match kept_root {
+        match roots.pop().and_then(|(_, root)| root) {
             None => verified.find(Finding::Missing { kept: tree.size(), found: verified.tree.size() }),
             Some(root) if root != tree.root() => verified.find(Finding::OtherTree { size: tree.size() }),
             Some(_) => {}
         }
     }
-    for (checkpoint, root) in checkpoints.iter().zip(roots) {
+    for (checkpoint, (_, root)) in checkpoints.iter().zip(roots) {
         let found = verified.tree.size();
         let finding = match root {
             _ if origin.is_some_and(|origin| origin != checkpoint.origin) => Finding::OtherLog { origin: checkpoint.origin.clone() },
@@ -173,29 +180,50 @@ async fn run(
     Ok(verified)
 }
 
+async fn joined<T>(task: JoinHandle<T>) -> T {
+    task.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
+}
+
+#[derive(Default)]
 struct Run {
     verified: Verified,
     versions: HashMap<String, u64>,
     before: Option<(Position, Timestamp)>,
+    /// Whether leaves were kept with the log.
+    keeps_leaves: bool,
+    /// The sizes at which the root is wanted, and it from then on.
+    roots: Vec<(u64, Option<Hash>)>,
 }
 
 impl Run {
-    fn look(&mut self, event: &StoredEvent, kept: Option<Hash>, keeps_leaves: bool) {
+    fn look_at(&mut self, window: &[StoredEvent], leaves: &[Option<Hash>]) {
+        for (n, event) in window.iter().enumerate() {
+            self.look(event, leaves.get(n).copied().flatten());
+            let tree = &self.verified.tree;
+            for (_, root) in self.roots.iter_mut().filter(|(size, _)| *size == tree.size()) {
+                *root = Some(tree.root());
+            }
+        }
+    }
+
+    fn look(&mut self, event: &StoredEvent, kept: Option<Hash>) {
         let (position, id) = (event.position, event.id);
         let leaf = Hash::of_leaf(event);
         self.verified.tree.push(leaf);
         match kept {
             Some(kept) if kept != leaf => self.verified.find(Finding::Changed { position, id }),
             Some(_) => {}
-            None => self.verified.without_leaf += u64::from(keeps_leaves),
+            None => self.verified.without_leaf += u64::from(self.keeps_leaves),
         }
-        let version = self.versions.entry(event.stream.clone()).or_default();
-        let after = std::mem::replace(version, event.version);
+        let after = match self.versions.get_mut(&event.stream) {
+            Some(version) => std::mem::replace(version, event.version),
+            None => self.versions.insert(event.stream.clone(), event.version).unwrap_or_default(),
+        };
         if event.version != after + 1 {
             let (stream, version) = (event.stream.clone(), event.version);
             self.verified.find(Finding::OutOfOrder { position, id, stream, version, after });
         }
-        if keeps_leaves && self.before.is_some_and(|(_, at)| event.at <= at) {
+        if self.keeps_leaves && self.before.is_some_and(|(_, at)| event.at <= at) {
             self.verified.find(Finding::Earlier { position, id });
         }
         self.before = Some((position, event.at));

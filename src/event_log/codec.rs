@@ -395,6 +395,11 @@ struct Shaped {
 
 /// Data of a type in its present shape, whichever it was stored in.
 fn upcast<'a>(kind: &'static str, data: &'a str) -> Result<Cow<'a, str>, DecodeError> {
+    // As it is written today: one look is enough.
+    let begins_with = data.strip_prefix("{\"shape\":").and_then(|rest| rest.split_once(',')).map(|(shape, _)| shape);
+    if begins_with.is_some_and(|shape| shape.parse() == Ok(shape_of(kind))) {
+        return Ok(data.into());
+    }
     let Shaped { shape: stored } = parse(kind, data)?;
     if stored == shape_of(kind) {
         return Ok(data.into());

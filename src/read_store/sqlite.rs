@@ -69,7 +69,10 @@ impl Writer {
 
 impl Generation {
     fn open(file: &Path, lock: Arc<FileLock>) -> Result<Self, rusqlite::Error> {
-        let connection = sqlite::open_writer(file, Durability::Cheap)?;
+        Self::of(file, sqlite::open_writer(file, Durability::Cheap)?, lock)
+    }
+
+    fn of(file: &Path, connection: Connection, lock: Arc<FileLock>) -> Result<Self, rusqlite::Error> {
         connection.execute(queries::PARKED_TABLE, [])?;
         let writer = Writer { connection, wal: WalKeeper::start(file)?, is_stained: false };
         Ok(Self { file: file.into(), writer: Mutex::new(writer), readers: Arc::new(Readers::open(file)?), lock })
@@ -127,15 +130,12 @@ impl SqliteReadStore {
                 next
             }
         };
-        Self::of(&file, Some(generations), lock).map_err(OpenError::sqlite(path))
+        Ok(Self::of(Generation::open(&file, Arc::new(lock)).map_err(OpenError::sqlite(path))?, Some(generations)))
     }
 
-    fn of(file: &Path, generations: Option<Generations>, lock: FileLock) -> Result<Self, rusqlite::Error> {
-        Ok(Self {
-            generations,
-            shown: Arc::new(RwLock::new(Arc::new(Generation::open(file, Arc::new(lock))?))),
-            checkpoint: Arc::new(watch::channel(Checkpoint::default()).0),
-        })
+    fn of(generation: Generation, generations: Option<Generations>) -> Self {
+        let (shown, checkpoint) = (Arc::new(RwLock::new(Arc::new(generation))), Arc::new(watch::channel(Checkpoint::default()).0));
+        Self { generations, shown, checkpoint }
     }
 
     /// The next generation, as far as it was built: without its indexes until it is finished.
@@ -146,7 +146,8 @@ impl SqliteReadStore {
             discard(&next).map_err(OpenError::io(path))?;
             Generation::create(&next, log, Shape::table).map_err(OpenError::sqlite(path))?;
         }
-        Self::of(&next, None, lock).map_err(OpenError::sqlite(path))
+        let filled = sqlite::open_filler(&next).and_then(|connection| Generation::of(&next, connection, Arc::new(lock)));
+        Ok(Self::of(filled.map_err(OpenError::sqlite(path))?, None))
     }
 
     /// Makes the indexes of a generation that was built, as far as there are none.
@@ -157,7 +158,8 @@ impl SqliteReadStore {
                 transaction.execute_batch(&shape.indexes()).map_err(failed)?;
             }
             transaction.pragma_update(None, "user_version", PREPARED).map_err(failed)?;
-            transaction.commit().map_err(failed)
+            transaction.commit().map_err(failed)?;
+            sqlite::use_wal(&writer.connection, Durability::Cheap).map_err(failed)
         };
         self.shown().write(index).await
     }
