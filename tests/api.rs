@@ -561,3 +561,25 @@ async fn one_user_sends_no_faster_than_allowed() {
     assert_eq!((refused.code(), &refused.body["errors"][0]["extensions"]["retryAfter"]), ("RATE_LIMITED", &json!(1)));
     bob.sent(&alice, "à chacun son débit").await;
 }
+
+#[tokio::test]
+async fn t4_a_text_is_checked_before_it_is_sent_and_nothing_is_appended() {
+    let server = Server::start();
+    let [alice] = server.people(["alice"]).await;
+    let events = server.events();
+    for (text, code) in [
+        ("bonjour", None),
+        (" ", Some("TEXT_EMPTY")),
+        ("voir exemple.fr/page", Some("TEXT_HAS_URL")),
+        ("\u{1F600}", Some("TEXT_HAS_EMOJI")),
+        ("a\u{1}", Some("TEXT_HAS_CONTROL_CHARACTER")),
+        (&"x".repeat(2_001), Some("TEXT_TOO_LONG")),
+    ] {
+        let found = alice.ask_with("query ($text: String!) { checkText(text: $text) { code field message } }", json!({ "text": text })).await;
+        assert_eq!(found["checkText"][0]["code"].as_str(), code, "{found}");
+        assert_eq!(found["checkText"].as_array().map(Vec::len), Some(usize::from(code.is_some())));
+    }
+    assert_eq!(alice.ask("{ roles }").await["roles"], json!([]));
+    assert_eq!(server.person_with("root", &json!({ "roles": ["admin", "auditor"] })).ask("{ roles }").await["roles"], json!(["ADMIN", "AUDITOR"]));
+    assert_eq!(server.events(), events + 1, "but for the sign-in");
+}

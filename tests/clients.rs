@@ -40,4 +40,4 @@ macro_rules! clients {
     };
 }
 
-clients!(apollo, codegen, eslint, fuzz, graphql_http, graphql_sse, graphql_ws, guide, relay, urql);
+clients!(apollo, browser, codegen, eslint, fuzz, graphql_http, graphql_sse, graphql_ws, guide, relay, urql);

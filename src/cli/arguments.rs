@@ -299,7 +299,7 @@ pub(super) struct Edge {
     /// Execute nothing but trusted documents.
     #[arg(long, env = "ENTRENOUS_TRUSTED_DOCUMENTS_ONLY", requires = "trusted_documents")]
     pub trusted_documents_only: bool,
-    /// An origin whose pages may ask, such as <https://app.example.com>; can be given twice, or several with commas.
+    /// An origin whose pages may ask, and embed the client, such as <https://app.example.com>; can be given twice, or several with commas.
     #[arg(long, env = "ENTRENOUS_ALLOW_ORIGIN", value_delimiter = ',', value_name = "ORIGIN", value_parser = origin)]
     pub allow_origin: Vec<HeaderValue>,
 }

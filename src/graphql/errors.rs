@@ -167,6 +167,11 @@ impl UserError {
         Self { code: refusal.into(), message: language.refusal(refusal), field: invalid_field(refusal).map(of_input) }
     }
 
+    /// Of a text that is no command's input yet.
+    pub(super) fn of_text(refusal: Refusal, language: Language) -> Self {
+        Self { field: Some(vec!["text".to_owned()]), ..Self::of(refusal, language) }
+    }
+
     /// Says which input it is about.
     pub(super) fn about(mut self, field: impl Fn(UserErrorCode) -> &'static str) -> Self {
         self.field = Some(of_input(field(self.code)));

@@ -7,10 +7,11 @@ use uuid::Uuid;
 
 use super::audit::{EventFilter, LoggedEventConnection};
 use super::connection::{ConversationConnection, PageArguments, UserConnection};
-use super::errors::TopLevel;
+use super::errors::{TopLevel, UserError};
 use super::session::Session;
 use super::types::{CHAT_SECTION_ID, CONVERSATION_PREFIX, ChatSection, Conversation, Message, Node, User, load_view};
 use crate::domain::ids::{ConversationId, MessageId, UserId};
+use crate::domain::text::MessageText;
 use crate::read_store::{ListOrder, UserView};
 
 /// The order of the conversation list. Blocked rows are last in both.
@@ -18,6 +19,15 @@ use crate::read_store::{ListOrder, UserView};
 pub(super) enum ConversationOrder {
     OldestFirst,
     NewestFirst,
+}
+
+/// What somebody may do beside chatting, as their token says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+pub(super) enum Role {
+    /// Designs the chat section, registers and erases users.
+    Admin,
+    /// Reads the event log.
+    Auditor,
 }
 
 pub struct Query;
@@ -29,6 +39,18 @@ impl Query {
     async fn me(&self, context: &Context<'_>) -> Result<User> {
         let session = Session::of(context);
         Ok(User::of(session, session.me().await?))
+    }
+
+    /// The viewer's roles.
+    async fn roles(&self, context: &Context<'_>) -> Vec<Role> {
+        let viewer = &Session::of(context).viewer;
+        [viewer.administrator().is_ok().then_some(Role::Admin), viewer.auditor().is_ok().then_some(Role::Auditor)].into_iter().flatten().collect()
+    }
+
+    /// What would be wrong with a message of this text: empty where nothing would. For a composer, before anything is sent.
+    async fn check_text(&self, context: &Context<'_>, text: String) -> Vec<UserError> {
+        let session = Session::of(context);
+        MessageText::parse(&text).err().map(|refusal| UserError::of_text(refusal.into(), session.language)).into_iter().collect()
     }
 
     /// A user's profile; null where nobody has that id.

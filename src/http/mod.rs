@@ -3,6 +3,7 @@
 
 pub mod authentication;
 mod answer;
+mod client;
 mod graphql_http;
 mod graphql_sse;
 mod graphql_ws;
@@ -67,6 +68,8 @@ struct Shared {
     default_avatar: Arc<str>,
     /// Development mode: a sign-in by name, and GraphiQL.
     development: Option<TokenSigner>,
+    /// Whose pages may ask, and embed the client.
+    origins: Vec<HeaderValue>,
     stopping: watch::Receiver<bool>,
     /// Held by each connection and each open socket, so that stopping can wait for them.
     open: mpsc::WeakSender<()>,
@@ -120,10 +123,11 @@ pub async fn serve(listener: TcpListener, app: App, settings: Settings, stop: wa
         verifier: settings.verifier,
         default_avatar: format!("{}{}", settings.public_url.trim_end_matches('/'), pages::DEFAULT_AVATAR_PATH).into(),
         development: settings.development,
+        origins: settings.origins,
         stopping: stop.clone(),
         open: open.downgrade(),
     }));
-    accept(listener, router(service, settings.origins), &open, stop).await?;
+    accept(listener, router(service), &open, stop).await?;
     drop(open);
     if timeout(DRAIN_PATIENCE, all_closed.recv()).await.is_err() {
         tracing::warn!("some connections did not end in time");
@@ -191,7 +195,8 @@ fn is_passing(error: &std::io::Error) -> bool {
     too_many_open || matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
 }
 
-fn router(service: Service, origins: Vec<HeaderValue>) -> Router {
+fn router(service: Service) -> Router {
+    let origins = service.0.origins.clone();
     let max_body = service.0.limits.body;
     let development = service.0.development.is_some();
     let mut router = Router::new()
@@ -200,7 +205,8 @@ fn router(service: Service, origins: Vec<HeaderValue>) -> Router {
         .route("/health/ready", get(health::ready))
         .route("/metrics", get(health::metrics))
         .route(pages::DEFAULT_AVATAR_PATH, get(pages::default_avatar))
-        .route("/", get(pages::home));
+        .route("/", get(client::page))
+        .route("/client/{file}", get(client::file));
     if development {
         router = router.route("/graphiql", get(pages::graphiql)).route("/sign-in", post(pages::sign_in));
     }

@@ -185,6 +185,8 @@ async function worldOf(viewer) {
   const { totalCount, unreadCount } = data.oldest;
   const root = {
     me: users.get(viewer),
+    roles: [],
+    checkText: [],
     user: ({ id }) => users.get(id),
     users: ({ search, ...asked }) => page(directory, asked, false, search),
     conversations: ({ order, ...asked }) => ({ ...page(order === 'NEWEST_FIRST' ? lists.newest : lists.oldest, asked, false), totalCount, unreadCount }),
@@ -559,8 +561,8 @@ function checkEqual(answer, operation, rootValue, comparable = (text) => text) {
   const { document, given, name } = operation;
   const expected = executeSync({ schema, document, rootValue, variableValues: given, operationName: name });
   const groups = collect(operation, rootOf(operation), [operation.node.selectionSet]);
-  // The two implementations do not describe themselves in the same words.
-  const known = (key, value) => (groups.get(key)?.[0].name.value.startsWith('__') ? undefined : value);
+  // The two implementations do not describe themselves in the same words, and only one has the rules of a text.
+  const known = (key, value) => (/^__|^checkText$/.test(groups.get(key)?.[0].name.value) ? undefined : value);
   assert.equal(comparable(JSON.stringify(answer.data, known)), comparable(JSON.stringify(expected.data, known)));
   assert.equal(answer.errors?.length > 0, expected.errors?.length > 0, `errors: ${expected.errors}`);
 }
@@ -734,6 +736,8 @@ async function caughtUp(of, viewer, query, after) {
 
 test('a mutation has an answer of the shape that was asked for', (t) => eachRound(t, Math.ceil(rounds / 3), async (random) => {
   const request = randomRequest(random, 'mutation', true);
+  // Whom it erased, the tests after this one would miss.
+  if (request.query.includes('eraseUser')) return undefined;
   const { operation } = judge(request);
   if (operation && operation.kind !== 'mutation') return undefined;
   const viewer = random.pick(['alice', 'alice', 'bob', 'admin']);

@@ -25,9 +25,11 @@ export class Service {
   #data;
   #key;
   #exited;
+  #options;
 
-  static async start() {
+  static async start(...options) {
     const service = new Service();
+    service.#options = options;
     running.add(service);
     service.#data = await folder();
     await service.#serve('127.0.0.1:0');
@@ -38,7 +40,7 @@ export class Service {
   async #serve(listen) {
     const binary = process.env.ENTRENOUS_BINARY;
     if (!binary) throw new Error('ENTRENOUS_BINARY must name the binary to test');
-    const child = spawn(binary, ['serve', '--listen', listen, '--data', this.#data, '--send-rate', '0'], { stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(binary, ['serve', '--listen', listen, '--data', this.#data, '--send-rate', '0', ...this.#options], { stdio: ['ignore', 'pipe', 'pipe'] });
     this.#child = child;
     this.#exited = once(child, 'exit');
     let log = '';

@@ -1,10 +1,10 @@
-//! What the service itself shows: the default image, a home page, and in development mode a sign-in
-//! by name and GraphiQL.
+//! What the service itself shows beside the client: the default image, and in development mode a sign-in by name and
+//! GraphiQL.
 
 use axum::Json;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::response::{Html, IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::authentication::{TokenClaims, TokenSigner};
@@ -15,8 +15,7 @@ use crate::domain::ids::UserId;
 
 pub(super) const DEFAULT_AVATAR_PATH: &str = "/avatar.svg";
 const DEFAULT_AVATAR: &str = include_str!("avatar.svg");
-const HOME: &str = include_str!("home.html");
-const DEVELOPMENT_HOME: &str = include_str!("development_home.html");
+const GRAPHIQL_SIGN_IN: &str = include_str!("graphiql_sign_in.html");
 const GRAPHIQL: &str = include_str!("graphiql.html");
 
 /// How long a token of the sign-in by name lasts, in seconds.
@@ -28,11 +27,6 @@ pub(super) async fn default_avatar() -> impl IntoResponse {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("image/svg+xml")), (header::CACHE_CONTROL, day)], DEFAULT_AVATAR)
 }
 
-pub(super) async fn home(State(service): State<Service>) -> impl IntoResponse {
-    let page = if service.0.development.is_some() { DEVELOPMENT_HOME } else { HOME };
-    page_with_policy(page.to_owned(), NO_SCRIPTS)
-}
-
 #[derive(Deserialize)]
 pub(super) struct As {
     #[serde(rename = "as")]
@@ -41,7 +35,9 @@ pub(super) struct As {
 
 /// GraphiQL, signed in by name.
 pub(super) async fn graphiql(State(service): State<Service>, headers: HeaderMap, Query(As { name }): Query<As>) -> Response {
-    let Some(name) = name.filter(|name| !name.trim().is_empty()) else { return Redirect::to("/").into_response() };
+    let Some(name) = name.filter(|name| !name.trim().is_empty()) else {
+        return page_with_policy(GRAPHIQL_SIGN_IN.to_owned(), NO_SCRIPTS).into_response();
+    };
     let Some(signed_in) = sign_in_by_name(&service, &headers, &name) else { return not_here() };
     let nonce = service.0.app.new_id().simple().to_string();
     let script_string = |text: &str| serde_json::to_string(text).unwrap_or_default().replace('<', "\\u003c");
@@ -104,7 +100,7 @@ fn id_of_name(name: &str) -> Option<UserId> {
     UserId::parse(&id).ok()
 }
 
-fn page_with_policy(page: String, policy: &str) -> impl IntoResponse {
+pub(super) fn page_with_policy(page: String, policy: &str) -> impl IntoResponse {
     let policy = HeaderValue::from_str(policy).expect("a policy is plain text");
     ([no_store(), (header::CONTENT_SECURITY_POLICY, policy), (header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"))], Html(page))
 }

@@ -1,0 +1,133 @@
+//! The chat client at `/`: the files of this folder, which talk to the service by its public GraphQL alone. They are
+//! served as they are, but for their comments and margins, which only cost those who download them.
+
+use std::sync::LazyLock;
+
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use sha2::{Digest as _, Sha256};
+
+use super::Service;
+use super::pages::page_with_policy;
+
+const PAGE: &str = include_str!("index.html");
+const STYLE: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+struct File {
+    name: &'static str,
+    kind: &'static str,
+    text: String,
+    etag: HeaderValue,
+}
+
+macro_rules! files {
+    ($($name:literal: $kind:expr),+ $(,)?) => {
+        [$(File::of($name, $kind, include_str!($name))),+]
+    };
+}
+
+static FILES: LazyLock<[File; 16]> = LazyLock::new(|| {
+    files! {
+        "style.css": STYLE,
+        "icon.svg": "image/svg+xml",
+        "main.js": SCRIPT,
+        "session.js": SCRIPT,
+        "graphql.js": SCRIPT,
+        "chat.js": SCRIPT,
+        "outbox.js": SCRIPT,
+        "rows.js": SCRIPT,
+        "swipe.js": SCRIPT,
+        "conversation.js": SCRIPT,
+        "people.js": SCRIPT,
+        "section.js": SCRIPT,
+        "dom.js": SCRIPT,
+        "words.js": SCRIPT,
+        "en.js": SCRIPT,
+        "fr.js": SCRIPT,
+    }
+});
+
+impl File {
+    fn of(name: &'static str, kind: &'static str, source: &str) -> Self {
+        let text = match kind {
+            SCRIPT => without_comments(source),
+            STYLE => [(": ", ":"), ("; ", ";"), (", ", ","), (" { ", "{"), (" }", "}")]
+                .iter()
+                .fold(without_margin(source), |text, (long, short)| text.replace(long, short)),
+            _ => source.to_owned(),
+        };
+        let etag = format!("\"{:x}\"", Sha256::digest(&text));
+        Self { name, kind, text, etag: HeaderValue::from_str(&etag).expect("hexadecimal digits") }
+    }
+}
+
+/// The page. It says how one signs in, and whose pages may embed it and hand over a token.
+pub(super) async fn page(State(service): State<Service>) -> Response {
+    let origins = service.0.origins.iter().filter_map(|origin| origin.to_str().ok()).collect::<Vec<_>>().join(" ");
+    let page = PAGE.replace("{{sign-in}}", if service.0.development.is_some() { "name" } else { "token" }).replace("{{origins}}", &origins);
+    let policy = format!(
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' https: http:; connect-src 'self'; base-uri 'none'; form-action 'none'; \
+         frame-ancestors 'self' {origins}; require-trusted-types-for 'script'"
+    );
+    page_with_policy(page, &policy).into_response()
+}
+
+/// A file of the client.
+pub(super) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Response {
+    let Some(file) = FILES.iter().find(|file| file.name == name) else { return StatusCode::NOT_FOUND.into_response() };
+    let about: [(HeaderName, HeaderValue); 4] = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(file.kind)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+        (header::ETAG, file.etag.clone()),
+    ];
+    if headers.get(header::IF_NONE_MATCH) == Some(&file.etag) {
+        return (StatusCode::NOT_MODIFIED, about).into_response();
+    }
+    (about, file.text.as_str()).into_response()
+}
+
+/// A script without comments that stand alone, types, and the margin. No string of the scripts looks like one of them.
+fn without_comments(script: &str) -> String {
+    let mut text = String::with_capacity(script.len());
+    let mut rest = script;
+    while let Some((before, after)) = rest.split_once("/**") {
+        text.push_str(before);
+        rest = after.split_once("*/").map_or("", |(_, after)| after.strip_prefix(' ').unwrap_or(after));
+    }
+    text.push_str(rest);
+    without_margin(&text)
+}
+
+fn without_margin(text: &str) -> String {
+    let is_said = |line: &&str| !line.is_empty() && !line.starts_with("//") && !line.starts_with("/*");
+    text.lines().map(str::trim).filter(is_said).fold(String::new(), |text, line| text + line + "\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What everybody loads, in bytes.
+    const MOST: usize = 60_000;
+
+    #[test]
+    fn the_client_is_small() {
+        // The other language, and the back office, which administrators load when they open it.
+        let one_language = FILES.iter().filter(|file| !["en.js", "section.js"].contains(&file.name));
+        let size = PAGE.len() + one_language.map(|file| file.text.len()).sum::<usize>();
+        assert!(size < MOST, "{size}");
+    }
+
+    #[test]
+    fn comments_stay_here() {
+        let script =
+            "// What it is for.\n\n/**\n * A sum.\n * @param {number} a\n */\nconst f = (/** @type {number} */ a) => {\n  // Why.\n  return a / 2;\n};\n";
+        assert_eq!(without_comments(script), "const f = (a) => {\nreturn a / 2;\n};\n");
+        for file in FILES.iter() {
+            assert!(!file.text.contains("/**") && !file.text.contains(" * @"), "{}", file.name);
+        }
+    }
+}
