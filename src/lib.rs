@@ -15,4 +15,5 @@ pub mod app;
 pub mod audit;
 pub mod graphql;
 pub mod http;
+pub mod load;
 pub mod cli;

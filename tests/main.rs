@@ -17,6 +17,7 @@ mod evidence;
 mod golden;
 mod kurrentdb;
 mod laws;
+mod load;
 mod model;
 mod nodes;
 mod poison;

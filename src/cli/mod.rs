@@ -2,6 +2,7 @@
 //! others, and the only one that asks the system for the time.
 
 mod arguments;
+mod bench;
 mod copy;
 mod erase;
 mod events;
@@ -12,6 +13,7 @@ mod progress;
 mod projections;
 mod proofs;
 mod replay;
+mod seed;
 mod serve;
 mod telemetry;
 mod token;
@@ -33,6 +35,8 @@ pub fn main() -> ExitCode {
         Command::Token(token) => token::run(&token),
         Command::Schema => print(&crate::graphql::sdl()),
         Command::Copy(arguments) => copy::run(&arguments),
+        Command::Seed(arguments) => seed::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
         Command::Erase(arguments) => erase::run(&arguments),
         Command::ExportUser(arguments) => erase::run_export(&arguments),
         Command::Events(events) => events::run(&events),

@@ -36,6 +36,12 @@ impl Server {
         Self::start_in(folder, arguments.iter().map(|argument| (*argument).to_owned()).collect())
     }
 
+    /// In a folder that something was put into.
+    #[must_use]
+    pub fn in_folder(folder: TempDir) -> Self {
+        Self::start_in(Arc::new(folder), vec![])
+    }
+
     /// One of several nodes with the same stores; all sign in with one key.
     #[must_use]
     pub fn start_node(log: &str, views: Option<&str>) -> Self {

@@ -1,0 +1,328 @@
+//! The load itself. *At full speed*: so many clients that each ask again as soon as they are answered. *Paced*: at a
+//! rate, each operation at its appointed time whether those before it are answered or not, and measured from then; so
+//! a service that stalls is seen to stall, which clients that wait for it would hide.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::json;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::LoadError;
+use super::client::{Client, Inbox, Outcome};
+use super::latencies::Latencies;
+
+const LIST: &str =
+    "{ conversations(first: 50) { edges { node { id blocked unreadCount lastMessageAt contact { id name avatarUrl } lastMessage { id text } } } } }";
+const HISTORY: &str = "query($with: ID!) { conversation(with: $with) { messages(last: 50) { edges { node { id text sentAt mine } } } } }";
+const SEND: &str = "mutation($input: SendMessageInput!) { sendMessage(input: $input) { message { id sentAt } userErrors { code } } }";
+const TEXT: &str = "A message as one sends them every day, neither long nor short.";
+
+/// Whose lists are read, and how long those, and their histories, are made.
+const READERS: usize = 20;
+const ROWS: usize = 50;
+/// Whose inboxes are followed while messages are delivered.
+const FOLLOWERS: usize = 50;
+/// How long the last deliveries may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Sockets that are opened at once.
+const OPENED: usize = 50;
+
+/// How much of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Clients at full speed.
+    pub clients: usize,
+    /// Pairs of users who write to each other in turn.
+    pub pairs: usize,
+    /// Messages a second, when paced.
+    pub rate: u32,
+    /// How long each figure is measured.
+    pub duration: Duration,
+    /// Sockets that follow an inbox in which nothing happens.
+    pub idle: usize,
+}
+
+/// A service, and its users with a token each.
+#[derive(Clone)]
+pub struct Target {
+    host: Arc<str>,
+    users: Arc<[(String, String)]>,
+    new_id: fn() -> Uuid,
+}
+
+/// What was measured. Milliseconds.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figure {
+    pub what: &'static str,
+    pub count: usize,
+    pub per_second: f64,
+    pub p50: f64,
+    pub p90: f64,
+    pub p99: f64,
+    pub max: f64,
+    /// Refused because there was too much to do.
+    pub shed: u64,
+}
+
+impl Target {
+    /// `users`: two at least, ids and tokens.
+    #[must_use]
+    pub fn new(host: &str, users: Vec<(String, String)>, new_id: fn() -> Uuid) -> Self {
+        Self { host: host.into(), users: users.into(), new_id }
+    }
+
+    /// Signs everybody in, which registers who is new. `told` hears how many.
+    ///
+    /// # Errors
+    /// When the service cannot be reached, or refuses one of them.
+    pub async fn register(&self, told: impl Fn(u64)) -> Result<(), LoadError> {
+        let next = Arc::new(AtomicUsize::new(0));
+        let mut clients = JoinSet::new();
+        for _ in 0..16 {
+            let (target, next) = (self.clone(), Arc::clone(&next));
+            clients.spawn(async move {
+                let mut client = Client::connect(&target.host).await?;
+                while let Some((_, token)) = target.users.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    while client.ask(token, r#"{"query":"{ me { id } }"}"#).await? == Outcome::Shed {
+                        tokio::time::sleep(Duration::from_millis(100)).await;
+                    }
+                }
+                Ok::<_, LoadError>(())
+            });
+        }
+        while let Some(done) = clients.join_next().await {
+            done.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))?;
+            told(next.load(Ordering::Relaxed).min(self.users.len()) as u64);
+        }
+        Ok(())
+    }
+
+    /// Durable sends at full speed, pair after pair.
+    ///
+    /// # Errors
+    /// [`LoadError`], here and below: the load could not be made.
+    pub async fn sends(&self, plan: Plan) -> Result<Figure, LoadError> {
+        let target = self.clone();
+        self.at_full_speed("sends", plan, move |n| {
+            let (from, to) = target.pair(n % plan.pairs);
+            (from, target.send_to(to).1)
+        })
+        .await
+    }
+
+    /// Lists of fifty rows.
+    ///
+    /// # Errors
+    /// As for [`Target::sends`].
+    pub async fn lists(&self, plan: Plan) -> Result<Figure, LoadError> {
+        let readers = self.readers();
+        let operation = json!({ "query": LIST }).to_string();
+        self.at_full_speed("lists", plan, move |n| (n % readers, operation.clone())).await
+    }
+
+    /// The newest fifty messages of a history.
+    ///
+    /// # Errors
+    /// As for [`Target::sends`].
+    pub async fn histories(&self, plan: Plan) -> Result<Figure, LoadError> {
+        let (target, readers) = (self.clone(), self.readers());
+        self.at_full_speed("histories", plan, move |n| {
+            let with = &target.users[target.contact(n % readers, 0)].0;
+            (n % readers, json!({ "query": HISTORY, "variables": { "with": with } }).to_string())
+        })
+        .await
+    }
+
+    /// Fills the lists and the histories that are read.
+    ///
+    /// # Errors
+    /// As for [`Target::sends`].
+    pub async fn fill(&self, told: impl Fn(u64)) -> Result<(), LoadError> {
+        let mut client = Client::connect(&self.host).await?;
+        for reader in 0..self.readers() {
+            for step in 0..(ROWS.min(self.users.len() - 1) + ROWS) {
+                // Each contact once, and the first fifty times more.
+                let contact = self.contact(reader, if step < ROWS { step } else { 0 });
+                while client.ask(&self.users[contact].1, &self.send_to(reader).1).await? == Outcome::Shed {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+            told(reader as u64 + 1);
+        }
+        Ok(())
+    }
+
+    /// How many steps [`Target::fill`] has.
+    #[must_use]
+    pub fn readers(&self) -> usize {
+        READERS.min(self.users.len())
+    }
+
+    /// Messages at a rate: how long after its time each was durable, and how long until its recipient's open inbox had it.
+    ///
+    /// # Errors
+    /// As for [`Target::sends`], or when one was not delivered.
+    pub async fn deliveries(&self, plan: Plan) -> Result<[Figure; 2], LoadError> {
+        let followers = FOLLOWERS.min(self.users.len());
+        // To whom each message is on its way, and since when. Whoever sent it is told, too.
+        let due: Arc<Mutex<HashMap<String, (usize, Instant)>>> = Arc::default();
+        let delivered: Arc<Mutex<Latencies>> = Arc::default();
+        let mut listening = JoinSet::new();
+        for n in 0..followers {
+            let mut inbox = Inbox::open(&self.host, &self.users[n].1).await?;
+            let (due, delivered) = (Arc::clone(&due), Arc::clone(&delivered));
+            listening.spawn(async move {
+                loop {
+                    let event = inbox.next().await?;
+                    let Some(id) = event["message"]["id"].as_str() else { continue };
+                    let mut due = lock(&due);
+                    if due.get(id).is_some_and(|(to, _)| *to == n)
+                        && let Some((_, since)) = due.remove(id)
+                    {
+                        lock(&delivered).record(since.elapsed());
+                    }
+                }
+                #[expect(unreachable_code, reason = "it says what ends it")]
+                Ok::<_, LoadError>(())
+            });
+        }
+        let (idle_clients, started) = (Arc::new(Mutex::new(Vec::<Client>::new())), Instant::now());
+        let count = plan.rate as usize * usize::try_from(plan.duration.as_secs().max(1)).unwrap_or(1);
+        let mut sending = JoinSet::new();
+        for n in 0..count {
+            let time = started + Duration::from_secs(1) * u32::try_from(n).unwrap_or(u32::MAX) / plan.rate.max(1);
+            tokio::time::sleep_until(time).await;
+            let to = n % followers;
+            // Those who send do not follow, as far as there are enough.
+            let from = if self.users.len() > 2 * followers { followers + n % followers } else { self.contact(to, 0) };
+            let (id, operation) = self.send_to(to);
+            lock(&due).insert(id, (to, time));
+            let (target, idle_clients) = (self.clone(), Arc::clone(&idle_clients));
+            sending.spawn(async move {
+                let waiting = lock(&idle_clients).pop();
+                let mut client = match waiting {
+                    Some(client) => client,
+                    None => Client::connect(&target.host).await?,
+                };
+                let outcome = client.ask(&target.users[from].1, &operation).await?;
+                lock(&idle_clients).push(client);
+                Ok::<_, LoadError>((outcome, time.elapsed()))
+            });
+        }
+        let (mut answered, mut shed) = (Latencies::default(), 0);
+        while let Some(sent) = sending.join_next().await {
+            match sent.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))? {
+                (Outcome::Done, took) => answered.record(took),
+                (Outcome::Shed, _) => shed += 1,
+            }
+        }
+        let took = started.elapsed();
+        let expected = answered.count();
+        let all = async {
+            while lock(&delivered).count() < expected {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::select! {
+            waited = tokio::time::timeout(PATIENCE, all) => if waited.is_err() {
+                let missing = expected - lock(&delivered).count();
+                return Err(LoadError::Wrong(format!("{missing} of {expected} messages were not delivered")));
+            },
+            Some(ended) = listening.join_next() => {
+                ended.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))?;
+            }
+        }
+        listening.abort_all();
+        let delivered = lock(&delivered).clone();
+        Ok([Figure::of("paced sends", answered, took, shed), Figure::of("deliveries", delivered, took, shed)])
+    }
+
+    /// Sockets that follow an inbox in which nothing happens. They are open while what is returned is held.
+    ///
+    /// # Errors
+    /// As for [`Target::sends`].
+    pub async fn idle(&self, plan: Plan, told: impl Fn(u64)) -> Result<Vec<Inbox>, LoadError> {
+        let mut open = Vec::with_capacity(plan.idle);
+        while open.len() < plan.idle {
+            let some = (open.len()..plan.idle.min(open.len() + OPENED)).map(|n| Inbox::open(&self.host, &self.users[n % self.users.len()].1));
+            for opened in futures_util::future::join_all(some).await {
+                open.push(opened?);
+            }
+            told(open.len() as u64);
+        }
+        Ok(open)
+    }
+
+    async fn at_full_speed(
+        &self,
+        what: &'static str,
+        plan: Plan,
+        operation: impl Fn(usize) -> (usize, String) + Send + Sync + 'static,
+    ) -> Result<Figure, LoadError> {
+        let (next, shed, operation) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)), Arc::new(operation));
+        let started = Instant::now();
+        let end = started + plan.duration;
+        let mut clients = JoinSet::new();
+        for _ in 0..plan.clients {
+            let (target, next, shed, operation) = (self.clone(), Arc::clone(&next), Arc::clone(&shed), Arc::clone(&operation));
+            clients.spawn(async move {
+                let mut client = Client::connect(&target.host).await?;
+                let mut latencies = Latencies::default();
+                while Instant::now() < end {
+                    let (user, operation) = operation(next.fetch_add(1, Ordering::Relaxed));
+                    let asked = Instant::now();
+                    match client.ask(&target.users[user].1, &operation).await? {
+                        Outcome::Done => latencies.record(asked.elapsed()),
+                        Outcome::Shed => {
+                            shed.fetch_add(1, Ordering::Relaxed);
+                        }
+                    }
+                }
+                Ok::<_, LoadError>(latencies)
+            });
+        }
+        let mut latencies = Latencies::default();
+        while let Some(client) = clients.join_next().await {
+            latencies.extend(client.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))?);
+        }
+        Ok(Figure::of(what, latencies, started.elapsed(), shed.load(Ordering::Relaxed)))
+    }
+
+    /// A message's id, and the operation that sends it.
+    fn send_to(&self, to: usize) -> (String, String) {
+        let id = (self.new_id)().to_string();
+        let input = json!({ "to": self.users[to].0, "text": TEXT, "messageId": id });
+        (id, json!({ "query": SEND, "variables": { "input": input } }).to_string())
+    }
+
+    /// Two users, other ones for each number as long as there are any.
+    fn pair(&self, n: usize) -> (usize, usize) {
+        let from = n % self.users.len();
+        (from, self.contact(from, n / self.users.len()))
+    }
+
+    /// Somebody else.
+    fn contact(&self, user: usize, step: usize) -> usize {
+        (user + 1 + step % (self.users.len() - 1)) % self.users.len()
+    }
+}
+
+impl Figure {
+    fn of(what: &'static str, latencies: Latencies, took: Duration, shed: u64) -> Self {
+        let count = latencies.count();
+        let [p50, p90, p99, max] = latencies.percentiles([50, 90, 99, 100]).unwrap_or_default();
+        #[expect(clippy::cast_precision_loss, reason = "a count of operations is small")]
+        let per_second = count as f64 / took.as_secs_f64();
+        Self { what, count, per_second, p50, p90, p99, max, shed }
+    }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,67 @@
+//! A community that is written to a log, and load on it.
+
+use serde_json::{Value, json};
+
+use crate::support::Server;
+use crate::support::process::run;
+
+fn succeeds(arguments: &[&str]) -> String {
+    let (ok, out, error) = run(arguments);
+    assert!(ok, "{arguments:?}: {error}");
+    out
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_seeded_community_is_a_log_like_any_other_and_load_on_it_is_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = &folder.path().to_str().expect("UTF-8").to_owned();
+    let seeded = succeeds(&["seed", "--users", "120", "--conversations", "300", "--messages", "5000", "--data", data]);
+    assert!(seeded.starts_with("120 users, 300 conversations, 5000 messages: "), "{seeded}");
+    let (ok, _, error) = run(&["seed", "--users", "2", "--data", data]);
+    assert!(!ok && error.contains("the log has events"), "{error}");
+    let (ok, _, error) = run(&["seed", "--users", "3", "--conversations", "4", "--data", data]);
+    assert!(!ok && error.contains("at most"), "{error}");
+    succeeds(&["verify", "--data", data]);
+
+    let server = Server::in_folder(folder);
+    succeeds(&["projections", "verify", "--data", data]);
+    assert_eq!(succeeds(&["events", "--type", "MessageSent", "--data", data]).lines().count(), 5_000);
+    assert_eq!(server.person("somebody").ask("{ users(first: 1) { edges { node { name } } } }").await["users"]["edges"][0]["node"]["name"], "Amina Arnaud");
+    let measured = succeeds(&[
+        "bench",
+        "--url",
+        &server.url,
+        "--data",
+        data,
+        "--users",
+        "130",
+        "--clients",
+        "8",
+        "--duration",
+        "1s",
+        "--rate",
+        "50",
+        "--idle",
+        "60",
+        "--format",
+        "jsonl",
+    ]);
+    let figures: Vec<Value> = measured.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    let whats: Vec<&str> = figures.iter().map(|figure| figure["what"].as_str().expect("a name")).collect();
+    assert_eq!(whats, ["lists", "histories", "paced sends", "deliveries", "sends", "resident"]);
+    assert_eq!((&figures[2]["count"], &figures[3]["count"]), (&json!(50), &json!(50)), "each is delivered");
+    for figure in &figures[..5] {
+        assert!(figure["count"].as_u64() > Some(0) && figure["p50"].as_f64() <= figure["p99"].as_f64() && figure["shed"] == 0, "{figure}");
+    }
+    succeeds(&["projections", "verify", "--data", data]);
+    for (url, told) in [("https://chat.example.com", "without TLS"), ("http://127.0.0.1:1", "cannot be reached")] {
+        let (ok, _, error) = run(&["bench", "--url", url, "--data", data]);
+        assert!(!ok && error.contains(told), "{error}");
+    }
+}
+
+#[test]
+fn load_is_made_on_a_service_of_its_own_where_none_is_named() {
+    let table = succeeds(&["bench", "--users", "10", "--clients", "4", "--duration", "200ms", "--rate", "20"]);
+    assert!(table.lines().count() == 7 && table.contains("deliveries") && table.contains("MiB after the load"), "{table}");
+}
