@@ -199,10 +199,14 @@ impl Mutation {
         let sent = counted("sendMessage", session.app.send_message(&session.viewer, &input.to, &input.text, id)).await;
         Ok(match or_refused(sent, session)? {
             Ok(row) => {
-                let contact = load_view(session, &UserId::from_stored(input.to.as_str())).await?;
+                // Most clients ask for the message alone: the row costs a read.
+                let contact = match context.look_ahead().field("conversation").exists() {
+                    true => Some(load_view(session, &UserId::from_stored(input.to.as_str())).await?),
+                    false => None,
+                };
                 SendMessagePayload {
-                    message: Some(Message::of(session, Some(Arc::clone(&contact)), row)),
-                    conversation: Conversation::listed(session, contact),
+                    message: Some(Message::of(session, contact.clone(), row)),
+                    conversation: contact.and_then(|contact| Conversation::listed(session, contact)),
                     user_errors: vec![],
                 }
             }
