@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use entrenous::audit::views::compare;
 use entrenous::cli::new_id;
+use entrenous::domain::ids::UserId;
+use entrenous::read_store::ReadStore;
 use entrenous::storage::StoreUrl;
 use serde_json::json;
 
@@ -169,4 +171,29 @@ async fn a_version_that_cannot_read_the_whole_log_does_not_serve_it() {
     let (ok, _, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data", &data]);
     assert!(!ok && error.contains("cannot read 1 of the log's events") && error.contains("position 3") && error.contains("MessageEdited"), "{error}");
     assert!(error.contains("--accept-unreadable"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_of_before_are_gone_once_the_rebuild_that_has_them_is_over() {
+    for back in [Back::Sqlite, Back::Postgres] {
+        let place = Arc::new(Place::new(Back::Sqlite, back).await);
+        let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+        let ann = inside.sign_in("ann").await;
+        let rebuild = ReadStore::build(&place.views(0), inside.app.log().id()).await.expect("a generation");
+        let lease = rebuild.try_lead(new_id()).await.expect("a lease").expect("nobody else's");
+        let erased = inside.mutate(&ann, "eraseUser", json!({ "userId": "ann" }), "user { erased }").await;
+        assert_eq!(erased["user"]["erased"], true, "{back:?}");
+        let keys = inside.app.log().keys().clone();
+        assert_eq!(keys.requested_erasures().await.expect("read"), [UserId::parse("ann").expect("an id")], "{back:?}");
+        lease.release().await;
+        drop(rebuild);
+        let (end, ending) = tokio::sync::watch::channel(false);
+        let erasing = tokio::spawn(inside.app.clone().erase_when_asked(ending));
+        while !keys.requested_erasures().await.expect("read").is_empty() {
+            tokio::task::yield_now().await;
+        }
+        end.send_replace(true);
+        erasing.await.expect("ended");
+        assert_eq!(ReadStore::drop_others(&place.views(0)).await.expect("dropped"), 0, "{back:?}");
+    }
 }

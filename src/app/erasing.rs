@@ -19,6 +19,14 @@ const ATTEMPTS: usize = 32;
 /// How often it is looked whether another process asks for an erasure.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// What became of views that were kept from before, and hold what was erased.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FormerViews {
+    Gone,
+    /// A rebuild has them: to be asked for again when it is over. What it makes folds the erasure itself.
+    InUse,
+}
+
 impl App {
     /// Erases a user for an administrator. Of who was erased nothing is left to do.
     ///
@@ -26,7 +34,9 @@ impl App {
     /// [`Refusal::UserNotFound`], or a fault: it may be done in part, and is to be asked for again.
     pub async fn erase_user(&self, administrator: &Administrator, user: &str) -> Result<UserId, AppError> {
         let user = UserId::parse(user).map_err(|_| Refusal::UserNotFound)?;
-        self.erase(&user, administrator.viewer().metadata(self.new_id())).await?;
+        if self.erase(&user, administrator.viewer().metadata(self.new_id())).await? == FormerViews::InUse {
+            self.0.log.keys().request_erasure(&user).await?;
+        }
         Ok(user)
     }
 
@@ -34,13 +44,13 @@ impl App {
     ///
     /// # Errors
     /// As for [`App::erase_user`].
-    pub async fn erase_by_operator(&self, user: &UserId) -> Result<(), AppError> {
+    pub async fn erase_by_operator(&self, user: &UserId) -> Result<FormerViews, AppError> {
         let request = self.new_id();
         self.erase(user, Metadata { actor: None, correlation: request, causation: request }).await
     }
 
     /// First the key, then the event: whoever reads of it knows that it is done.
-    async fn erase(&self, user: &UserId, metadata: Metadata) -> Result<(), AppError> {
+    async fn erase(&self, user: &UserId, metadata: Metadata) -> Result<FormerViews, AppError> {
         let mut had_key = false;
         for _ in 0..ATTEMPTS {
             self.views_reach_head().await?;
@@ -63,10 +73,10 @@ impl App {
         Err(Fault::Contended.into())
     }
 
-    /// Views that are kept from before hold what was erased. Those that are being made fold the erasure themselves.
-    async fn drop_former_views(&self) -> Result<(), AppError> {
+    async fn drop_former_views(&self) -> Result<FormerViews, AppError> {
         match ReadStore::drop_others(self.0.store.url()).await {
-            Ok(_) | Err(OpenError::InUse { .. }) => Ok(()),
+            Ok(_) => Ok(FormerViews::Gone),
+            Err(OpenError::InUse { .. }) => Ok(FormerViews::InUse),
             Err(error) => Err(Fault::FormerViews(error.to_string().into()).into()),
         }
     }
@@ -84,7 +94,9 @@ impl App {
             };
             for user in asked {
                 match self.erase_by_operator(&user).await {
-                    Ok(()) | Err(AppError::Refused(_)) => {
+                    // Until the rebuild is over.
+                    Ok(FormerViews::InUse) => {}
+                    Ok(FormerViews::Gone) | Err(AppError::Refused(_)) => {
                         if let Err(error) = keys.erasure_is_done(&user).await {
                             tracing::warn!(%error, "an erasure is done, which could not be noted");
                         }

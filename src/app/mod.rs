@@ -14,7 +14,7 @@ pub mod access;
 pub mod ask;
 mod bulk;
 pub mod cursor;
-mod erasing;
+pub mod erasing;
 pub mod events;
 pub mod feed;
 mod folder;

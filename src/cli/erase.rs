@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::arguments::{Erase, ExportUser};
 use super::node::Node;
 use super::{print, progress};
+use crate::app::erasing::FormerViews;
 use crate::app::{AppError, Settings};
 use crate::audit::replay::{Entry, Profile, replay};
 use crate::domain::Refusal;
@@ -32,7 +33,10 @@ pub(super) fn run(arguments: &Erase) -> anyhow::Result<()> {
                 let outcome = node.app.erase_by_operator(&arguments.user).await;
                 node.stop().await;
                 match outcome {
-                    Ok(()) => {}
+                    Ok(FormerViews::Gone) => {}
+                    Ok(FormerViews::InUse) => {
+                        bail!("{} is erased but for the views of before, which a rebuild has: erase them again when it is over", arguments.user)
+                    }
                     Err(AppError::Refused(Refusal::UserNotFound)) => bail!("{} is not registered", arguments.user),
                     Err(AppError::Unavailable(fault)) => return Err(fault.into()),
                     Err(error) => return Err(error.into()),
