@@ -200,9 +200,10 @@ impl Mutation {
         Ok(match or_refused(sent, session)? {
             Ok(row) => {
                 // Most clients ask for the message alone: the row costs a read.
-                let contact = match context.look_ahead().field("conversation").exists() {
-                    true => Some(load_view(session, &UserId::from_stored(input.to.as_str())).await?),
-                    false => None,
+                let contact = if context.look_ahead().field("conversation").exists() {
+                    Some(load_view(session, &UserId::from_stored(input.to.as_str())).await?)
+                } else {
+                    None
                 };
                 SendMessagePayload {
                     message: Some(Message::of(session, contact.clone(), row)),
