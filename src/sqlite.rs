@@ -19,7 +19,7 @@ use crate::storage::OpenError;
 /// Statements kept prepared on a connection; more than this service has.
 const PREPARED_STATEMENTS: usize = 64;
 /// When the write-ahead log is folded back into its file.
-const WAL_LIMIT_BYTES: u64 = 64 << 20;
+const WAL_LIMIT_BYTES: u64 = 16 << 20;
 /// A file up to this size is checked page by page when it is opened.
 const CHECKED_WHOLE_BYTES: u64 = 64 << 20;
 /// How long the writer waits for readers to leave the write-ahead log before it goes on without truncating it.

@@ -137,9 +137,12 @@ impl Drop for Own {
 }
 
 fn table(figures: &[Figure], before: Option<u64>, after: Option<u64>, idle: Option<(usize, u64)>) -> String {
-    let mut text = format!("{:<14}{:>10}{:>12}{:>10}{:>10}{:>10}{:>10}{:>8}\n", "", "count", "a second", "p50, ms", "p90, ms", "p99, ms", "max, ms", "shed");
-    for Figure { what, count, per_second, p50, p90, p99, max, shed } in figures {
-        let _cannot_fail = writeln!(text, "{what:<14}{count:>10}{per_second:>12.0}{p50:>10.2}{p90:>10.2}{p99:>10.2}{max:>10.2}{shed:>8}");
+    let mut text = format!(
+        "{:<14}{:>10}{:>12}{:>10}{:>10}{:>10}{:>10}{:>9}{:>8}\n",
+        "", "count", "a second", "p50, ms", "p90, ms", "p99, ms", "max, ms", "refused", "shed"
+    );
+    for Figure { what, count, per_second, p50, p90, p99, max, refused, shed } in figures {
+        let _cannot_fail = writeln!(text, "{what:<14}{count:>10}{per_second:>12.0}{p50:>10.2}{p90:>10.2}{p99:>10.2}{max:>10.2}{refused:>9}{shed:>8}");
     }
     if let (Some(before), Some(after)) = (before, after) {
         let _cannot_fail = write!(text, "resident: {before} MiB at its start, {after} MiB after the load");

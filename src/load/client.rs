@@ -16,6 +16,8 @@ use super::LoadError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
     Done,
+    /// A rule of the product was against it, as where one of the two blocks the other.
+    Refused,
     /// The service had too much to do.
     Shed,
 }
@@ -76,6 +78,9 @@ impl Client {
         }
         if has(b"\"RATE_LIMITED\"") || has(b"\"UNAVAILABLE\"") {
             return Ok(Outcome::Shed);
+        }
+        if has(b"\"CONTACT_BLOCKED\"") || has(b"\"NOT_CONTACTABLE\"") {
+            return Ok(Outcome::Refused);
         }
         Err(LoadError::Wrong(String::from_utf8_lossy(&self.body[..self.body.len().min(500)]).into_owned()))
     }

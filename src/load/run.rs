@@ -66,6 +66,8 @@ pub struct Figure {
     pub p90: f64,
     pub p99: f64,
     pub max: f64,
+    /// Refused by a rule of the product.
+    pub refused: u64,
     /// Refused because there was too much to do.
     pub shed: u64,
 }
@@ -215,11 +217,11 @@ impl Target {
                 Ok::<_, LoadError>((outcome, time.elapsed()))
             });
         }
-        let (mut answered, mut shed) = (Latencies::default(), 0);
+        let (mut answered, refusals) = (Latencies::default(), Refusals::default());
         while let Some(sent) = sending.join_next().await {
             match sent.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))? {
                 (Outcome::Done, took) => answered.record(took),
-                (Outcome::Shed, _) => shed += 1,
+                (outcome, _) => refusals.count(outcome),
             }
         }
         let took = started.elapsed();
@@ -240,7 +242,7 @@ impl Target {
         }
         listening.abort_all();
         let delivered = lock(&delivered).clone();
-        Ok([Figure::of("paced sends", answered, took, shed), Figure::of("deliveries", delivered, took, shed)])
+        Ok([Figure::of("paced sends", answered, took, &refusals), Figure::of("deliveries", delivered, took, &refusals)])
     }
 
     /// Sockets that follow an inbox in which nothing happens. They are open while what is returned is held.
@@ -265,12 +267,12 @@ impl Target {
         plan: Plan,
         operation: impl Fn(usize) -> (usize, String) + Send + Sync + 'static,
     ) -> Result<Figure, LoadError> {
-        let (next, shed, operation) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicU64::new(0)), Arc::new(operation));
+        let (next, refusals, operation) = (Arc::new(AtomicUsize::new(0)), Arc::new(Refusals::default()), Arc::new(operation));
         let started = Instant::now();
         let end = started + plan.duration;
         let mut clients = JoinSet::new();
         for _ in 0..plan.clients {
-            let (target, next, shed, operation) = (self.clone(), Arc::clone(&next), Arc::clone(&shed), Arc::clone(&operation));
+            let (target, next, refusals, operation) = (self.clone(), Arc::clone(&next), Arc::clone(&refusals), Arc::clone(&operation));
             clients.spawn(async move {
                 let mut client = Client::connect(&target.host).await?;
                 let mut latencies = Latencies::default();
@@ -279,9 +281,7 @@ impl Target {
                     let asked = Instant::now();
                     match client.ask(&target.users[user].1, &operation).await? {
                         Outcome::Done => latencies.record(asked.elapsed()),
-                        Outcome::Shed => {
-                            shed.fetch_add(1, Ordering::Relaxed);
-                        }
+                        outcome => refusals.count(outcome),
                     }
                 }
                 Ok::<_, LoadError>(latencies)
@@ -291,7 +291,7 @@ impl Target {
         while let Some(client) = clients.join_next().await {
             latencies.extend(client.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))?);
         }
-        Ok(Figure::of(what, latencies, started.elapsed(), shed.load(Ordering::Relaxed)))
+        Ok(Figure::of(what, latencies, started.elapsed(), &refusals))
     }
 
     /// A message's id, and the operation that sends it.
@@ -313,13 +313,31 @@ impl Target {
     }
 }
 
+/// Operations that were not done.
+#[derive(Debug, Default)]
+struct Refusals {
+    refused: AtomicU64,
+    shed: AtomicU64,
+}
+
+impl Refusals {
+    fn count(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Done => {}
+            Outcome::Refused => _ = self.refused.fetch_add(1, Ordering::Relaxed),
+            Outcome::Shed => _ = self.shed.fetch_add(1, Ordering::Relaxed),
+        }
+    }
+}
+
 impl Figure {
-    fn of(what: &'static str, latencies: Latencies, took: Duration, shed: u64) -> Self {
+    fn of(what: &'static str, latencies: Latencies, took: Duration, refusals: &Refusals) -> Self {
         let count = latencies.count();
         let [p50, p90, p99, max] = latencies.percentiles([50, 90, 99, 100]).unwrap_or_default();
         #[expect(clippy::cast_precision_loss, reason = "a count of operations is small")]
         let per_second = count as f64 / took.as_secs_f64();
-        Self { what, count, per_second, p50, p90, p99, max, shed }
+        let [refused, shed] = [&refusals.refused, &refusals.shed].map(|count| count.load(Ordering::Relaxed));
+        Self { what, count, per_second, p50, p90, p99, max, refused, shed }
     }
 }
 
