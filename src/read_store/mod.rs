@@ -4,8 +4,10 @@
 //! Refuses rows made from another log, for they may be all that is left of it. Rows made by other folds, or
 //! damaged, are made anew.
 
+mod answers;
 mod generations;
 mod inbox;
+mod lease;
 mod parked;
 mod postgres;
 mod queries;
@@ -22,21 +24,22 @@ use thiserror::Error;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::domain::event::{Position, Timestamp};
+use crate::domain::event::Position;
 use crate::domain::ids::{ConversationId, MessageId, UserId};
 use crate::projections;
-use crate::projections::conversations::ConversationRow;
 use crate::projections::messages::MessageRow;
 use crate::projections::section::SectionRow;
 use crate::projections::users::UserRow;
 use crate::storage::StoreUrl;
 
 pub use crate::storage::OpenError;
+pub use answers::{DirectoryKey, ListKey, ListOrder, Members, MessageView, Page, Relation, Run, Slice, Take, Totals, UserView};
 pub use inbox::{InboxItem, ItemChange, Missed};
+pub use lease::{Lease, Rows, Touched};
 pub use parked::ParkedEntity;
-use postgres::{PostgresHold, PostgresLease, PostgresReadStore};
+use postgres::{PostgresHold, PostgresReadStore};
 use reader::{Columns, Moment, Unreadable};
-use sqlite::{SqliteLease, SqliteReadStore};
+use sqlite::SqliteReadStore;
 
 /// Why the read store cannot answer.
 #[derive(Clone, Debug, Error)]
@@ -55,161 +58,6 @@ impl From<Unreadable> for StoreError {
     fn from(unreadable: Unreadable) -> Self {
         Self::Failed(unreadable.to_string().into())
     }
-}
-
-/// Keys of rows to load before a batch is folded. Messages are written once and never loaded.
-#[derive(Debug, Default)]
-pub struct Touched {
-    pub users: Vec<UserId>,
-    pub conversations: Vec<(UserId, UserId)>,
-    pub section: bool,
-}
-
-impl Touched {
-    fn is_nothing(&self) -> bool {
-        self.users.is_empty() && self.conversations.is_empty() && !self.section
-    }
-}
-
-/// Rows of every projection, and what the projections say of themselves.
-#[derive(Debug, Default)]
-pub struct Rows {
-    pub users: Vec<UserRow>,
-    pub conversations: Vec<ConversationRow>,
-    pub messages: Vec<MessageRow>,
-    pub section: Option<SectionRow>,
-    /// Whose messages are to be overwritten: those that are stored, before the ones above.
-    pub erased: Vec<UserId>,
-    /// What stands still from now on, or otherwise than before.
-    pub parked: Vec<ParkedEntity>,
-    /// Entities that do so no longer.
-    pub healed: Vec<String>,
-}
-
-/// A user as a viewer sees them, with the viewer's row of their conversation.
-#[derive(Clone, Debug)]
-pub struct UserView {
-    pub user: UserRow,
-    /// Listed or not.
-    pub conversation: Option<ConversationRow>,
-    /// The last message that the viewer may see; none where the conversation is not listed.
-    pub last_message: Option<MessageRow>,
-    /// Whether the list template shows a badge (C2).
-    pub shows_badge: bool,
-}
-
-/// What a decision between two users is made from.
-#[derive(Clone, Debug)]
-pub struct Relation {
-    /// The contact, if registered.
-    pub contact: Option<UserRow>,
-    /// The owner's row, and the contact's; both or none, at the same version of the stream.
-    pub own: Option<ConversationRow>,
-    pub theirs: Option<ConversationRow>,
-}
-
-/// What a registration is decided from.
-#[derive(Clone, Debug)]
-pub struct Members {
-    /// The version of the community's stream that the directory has reached: its head count.
-    pub count: u64,
-    /// Those of the asked-for who are registered.
-    pub registered: Vec<UserId>,
-}
-
-/// The oldest or the newest first; blocked rows last in both (L2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListOrder {
-    OldestFirst,
-    NewestFirst,
-}
-
-/// A row's place in a conversation list.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ListKey {
-    pub blocked: bool,
-    pub last_at: Timestamp,
-    pub conversation: ConversationId,
-}
-
-/// A user's place in the directory.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DirectoryKey {
-    pub sort_key: Vec<u8>,
-    pub id: UserId,
-}
-
-/// The totals of a viewer's list.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Totals {
-    pub conversations: u64,
-    pub unread: u64,
-}
-
-/// A part of a list between two keys, taken from its start or its end.
-#[derive(Clone, Debug)]
-pub struct Slice<K> {
-    pub after: Option<K>,
-    pub before: Option<K>,
-    pub take: Take,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Take {
-    First(usize),
-    Last(usize),
-}
-
-impl Take {
-    #[must_use]
-    pub fn count(self) -> usize {
-        match self {
-            Self::First(count) | Self::Last(count) => count,
-        }
-    }
-}
-
-/// Rows in the list's order, and whether there are more on either side.
-#[derive(Clone, Debug)]
-pub struct Page<T> {
-    pub rows: Vec<T>,
-    pub has_next: bool,
-    pub has_previous: bool,
-}
-
-impl<T> Page<T> {
-    #[must_use]
-    pub fn empty() -> Self {
-        Self { rows: vec![], has_next: false, has_previous: false }
-    }
-
-    /// From rows read in the slice's direction, one more than asked for where there are more.
-    fn of<K>(mut rows: Vec<T>, slice: &Slice<K>) -> Self {
-        let more = rows.len() > slice.take.count();
-        rows.truncate(slice.take.count());
-        match slice.take {
-            Take::First(_) => Self { rows, has_next: more, has_previous: slice.after.is_some() },
-            Take::Last(_) => {
-                rows.reverse();
-                Self { rows, has_next: slice.before.is_some(), has_previous: more }
-            }
-        }
-    }
-}
-
-/// A run of a conversation's messages, by number, both ends included.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Run {
-    pub conversation: ConversationId,
-    pub from: u64,
-    pub to: u64,
-}
-
-/// A message that a viewer may see, and with whom.
-#[derive(Clone, Debug)]
-pub struct MessageView {
-    pub message: MessageRow,
-    pub contact: UserId,
 }
 
 /// Where every projection of the store stands: the last event folded, by its position and its id, so that
@@ -423,8 +271,8 @@ impl ReadStore {
     /// When the store fails.
     pub async fn try_lead(&self, node: Uuid) -> Result<Option<Lease>, StoreError> {
         match &self.kept {
-            Kept::Sqlite(store) => Ok(Some(Lease(Held::Sqlite(store.lead()?)))),
-            Kept::Postgres(store) => Ok(store.try_lead(node).await?.map(|lease| Lease(Held::Postgres(Box::new(lease))))),
+            Kept::Sqlite(store) => Ok(Some(store.lead()?.into())),
+            Kept::Postgres(store) => Ok(store.try_lead(node).await?.map(Lease::from)),
         }
     }
 
@@ -557,109 +405,5 @@ impl Hold {
     #[must_use]
     pub fn position(&self) -> Option<Position> {
         self.0.as_ref().and_then(|hold| hold.position)
-    }
-}
-
-/// The right to fold: one node at a time has it for a store.
-pub struct Lease(Held);
-
-enum Held {
-    Sqlite(SqliteLease),
-    Postgres(Box<PostgresLease>),
-}
-
-impl Lease {
-    /// How far the log is folded.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
-        match &self.0 {
-            Held::Sqlite(lease) => lease.checkpoint(),
-            Held::Postgres(lease) => lease.checkpoint().await,
-        }
-    }
-
-    /// What cannot be folded, by its position.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn parked(&self) -> Result<Vec<ParkedEntity>, StoreError> {
-        match &self.0 {
-            Held::Sqlite(lease) => lease.parked(),
-            Held::Postgres(lease) => lease.parked().await,
-        }
-    }
-
-    /// The rows there are for some keys, to fold on.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn load(&self, touched: Touched) -> Result<Rows, StoreError> {
-        if touched.is_nothing() {
-            return Ok(Rows::default());
-        }
-        match &self.0 {
-            Held::Sqlite(lease) => lease.load(touched).await,
-            Held::Postgres(lease) => lease.load(touched).await,
-        }
-    }
-
-    /// Writes changed rows, and that the log is folded up to `checkpoint`, in one transaction. Gives the rows back.
-    ///
-    /// # Errors
-    /// When the store fails, or another node has the lease. Nothing was written then, or it cannot be known.
-    pub async fn apply(&self, rows: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
-        match &self.0 {
-            Held::Sqlite(lease) => lease.apply(rows, checkpoint).await,
-            Held::Postgres(lease) => lease.apply(rows, checkpoint).await,
-        }
-    }
-
-    /// The same for very many rows, best in the order of their keys.
-    ///
-    /// # Errors
-    /// As for [`Lease::apply`].
-    pub async fn apply_many(&self, rows: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
-        match &self.0 {
-            Held::Sqlite(lease) => lease.apply(rows, checkpoint).await,
-            Held::Postgres(lease) => lease.apply_many(rows, checkpoint).await,
-        }
-    }
-
-    /// Whether another generation of the store is the current one now.
-    #[must_use]
-    pub fn is_superseded(&self) -> bool {
-        match &self.0 {
-            Held::Sqlite(lease) => lease.is_superseded(),
-            Held::Postgres(_) => false,
-        }
-    }
-
-    /// Says that the holder is still there.
-    ///
-    /// # Errors
-    /// When the store fails, or another node has the lease.
-    pub async fn renew(&self) -> Result<(), StoreError> {
-        match &self.0 {
-            Held::Sqlite(_) => Ok(()),
-            Held::Postgres(lease) => lease.renew().await,
-        }
-    }
-
-    /// Comes back when the holder's connection is lost, and with it the lease.
-    pub async fn lost(&self) {
-        match &self.0 {
-            Held::Sqlite(_) => std::future::pending().await,
-            Held::Postgres(lease) => lease.lost().await,
-        }
-    }
-
-    /// Lets another node have it at once.
-    pub async fn release(self) {
-        match self.0 {
-            Held::Sqlite(_) => {}
-            Held::Postgres(lease) => lease.release().await,
-        }
     }
 }
