@@ -12,7 +12,7 @@ import { chromium } from 'playwright-core';
 
 import { Service, here } from './support.mjs';
 
-const PATIENCE = 15_000;
+const PATIENCE = 30_000;
 const pictures = fileURLToPath(new URL('../../target/screenshots/', import.meta.url));
 const axe = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
 
@@ -215,6 +215,7 @@ test('the nine designs, in open windows, at once', { timeout: 60_000 }, async ()
   await other.page.getByRole('heading', { name: 'Le salon' }).waitFor();
   // The badge is of lists 2 and 3 alone.
   await other.go('people');
+  await other.page.getByRole('heading', { name: 'People' }).waitFor();
   await service.send('designer', 'watcher', 'two');
   await other.row('Designer').getByText('1 unread message').waitFor({ state: 'attached' });
   await admin.page.getByRole('radio', { name: 'List 1, detail 1' }).check();

@@ -148,7 +148,7 @@ export async function conversation(id, signal) {
   const read = () => {
     jump.hidden = !hasNewer && isAtEnd();
     const last = edges.at(-1)?.node;
-    if (!last || document.hidden || !isAtEnd() || !row?.unreadCount || row.blocked) return;
+    if (!last || signal.aborted || document.hidden || !isAtEnd() || !row?.unreadCount || row.blocked) return;
     row = { ...row, unreadCount: 0 };
     markAsRead(id, last.id).catch(() => {});
   };
