@@ -148,8 +148,10 @@ fn keep_prepared(connection: &Connection) -> Result<(), rusqlite::Error> {
     Ok(())
 }
 
-/// Looks at a file without changing it: none yet, or one whose making was cut short (`None`); or whose it is and of which format.
+/// Looks at a file without changing it, but for a transaction that a crash cut short, which is rolled back: none yet, or one
+/// whose making was cut short (`None`); or whose it is and of which format.
 pub(crate) fn inspect(path: &Path) -> Result<Option<Inspection>, OpenError> {
+    roll_back(path)?;
     let length = match fs::metadata(path) {
         Ok(metadata) => metadata.len(),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -177,6 +179,20 @@ pub(crate) fn inspect(path: &Path) -> Result<Option<Inspection>, OpenError> {
         }
     }
     Ok(Some(inspection))
+}
+
+/// Ends a transaction that a crash left in a rollback journal, which nobody who only reads can do. Without it, the file
+/// may be of two minds.
+fn roll_back(path: &Path) -> Result<(), OpenError> {
+    if fs::metadata(beside(path, "-journal")).map_or(0, |journal| journal.len()) == 0 || !path.exists() {
+        return Ok(());
+    }
+    let rolled_back = || {
+        let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        connection.busy_timeout(BUSY_PATIENCE)?;
+        connection.query_row("select count(*) from sqlite_schema", [], |_| Ok(()))
+    };
+    rolled_back().map_err(OpenError::sqlite(path))
 }
 
 pub(crate) struct Inspection {
@@ -309,5 +325,30 @@ impl WalKeeper {
             let _already_ordered = self.orders.try_send(());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_a_crash_cut_short_is_rolled_back_before_a_file_is_judged() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, journal) = (folder.path().join("file"), folder.path().join("file-journal"));
+        let dying = Connection::open(&path).expect("opened");
+        dying.execute_batch("pragma application_id = 7; create table t (x); insert into t values (zeroblob(9))").expect("written");
+        dying.execute_batch("pragma journal_mode = truncate; pragma cache_size = 1; begin; pragma application_id = 8").expect("begun");
+        let much = "with recursive n(n) as (select 1 union all select n + 1 from n where n < 9000) insert into t select zeroblob(99) from n";
+        dying.execute_batch(much).expect("spilled");
+        let left = (fs::read(&path).expect("pages"), fs::read(&journal).expect("a journal"));
+        assert!(!left.1.is_empty());
+        drop(dying);
+        fs::write(&path, left.0).expect("written");
+        fs::write(&journal, left.1).expect("written");
+
+        assert_eq!(inspect(&path).expect("whole").map(|found| found.application), Some(7));
+        let rows: i64 = open_reader(&path).expect("opened").query_row("select count(*) from t", [], |row| row.get(0)).expect("counted");
+        assert_eq!(rows, 1);
     }
 }

@@ -183,7 +183,12 @@ async fn a_client_that_never_ends_its_request_keeps_nobody_waiting() {
     wrong.write_all(b"\x00\x01nonsense\r\n\r\n").await.expect("sent");
     let mut answer = Vec::new();
     let _closed = tokio::time::timeout(Duration::from_secs(20), wrong.read_to_end(&mut answer)).await.expect("closed");
+    let mut named = tokio::net::TcpStream::connect(server.url.trim_start_matches("http://")).await.expect("a socket");
+    named.write_all(b"POST /sign-in HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 100\r\n\r\n{").await.expect("sent");
     alice.ask("{ me { id } }").await;
+    let mut status = [0; 12];
+    tokio::time::timeout(Duration::from_mins(1), named.read_exact(&mut status)).await.expect("in time").expect("an answer");
+    assert_eq!(&status, b"HTTP/1.1 408");
     let _let_go = tokio::time::timeout(Duration::from_mins(1), silent.read_to_end(&mut answer)).await.expect("let go");
     let _let_go = tokio::time::timeout(Duration::from_mins(1), mute.read_to_end(&mut answer)).await.expect("let go");
 }

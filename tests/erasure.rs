@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use entrenous::audit::views::compare;
 use entrenous::cli::new_id;
@@ -196,4 +197,136 @@ async fn views_of_before_are_gone_once_the_rebuild_that_has_them_is_over() {
         erasing.await.expect("ended");
         assert_eq!(ReadStore::drop_others(&place.views(0)).await.expect("dropped"), 0, "{back:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_that_a_crash_cut_short_is_ended_at_the_next_start() {
+    for back in [Back::Sqlite, Back::Postgres] {
+        let place = Arc::new(Place::new(back, back).await);
+        let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+        let [ann, bob] = [inside.sign_in("ann").await, inside.sign_in("bob").await];
+        inside.mutate(&ann, "updateProfile", json!({ "name": "Philomène" }), "user { name }").await;
+        inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "un chrysanthème" }), "message { id }").await;
+        let id = UserId::parse("ann").expect("an id");
+        assert!(inside.app.log().keys().begin_erasure(&id).await.expect("begun"), "{back:?}");
+        inside.stop().await;
+
+        let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+        let (end, ending) = tokio::sync::watch::channel(false);
+        let erasing = tokio::spawn(inside.app.clone().erase_when_asked(ending));
+        let keys = inside.app.log().keys().clone();
+        while !keys.requested_erasures().await.expect("read").is_empty() {
+            tokio::task::yield_now().await;
+        }
+        end.send_replace(true);
+        erasing.await.expect("ended");
+        let seen = inside.ask(&bob, "{ user(id: \"ann\") { name erased } }", json!({})).await;
+        assert_eq!(seen["user"], json!({ "name": "Deleted user", "erased": true }), "{back:?}");
+        let rows = dump(&place.views(0)).await;
+        assert_eq!(WORDS.iter().find(|word| rows.iter().any(|row| row.contains(**word))), None, "{back:?}");
+        inside.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_while_people_sign_up_and_are_erased_it_starts_and_forgets_them() {
+    let mut server = Server::start();
+    let mut erased = Vec::new();
+    for round in 0..6 {
+        let admin = server.admin();
+        let newcomers: Vec<_> = (0..200).map(|n| format!("r{round}n{n}")).collect();
+        let users: Vec<_> = newcomers.iter().map(|id| json!({ "id": id, "name": "Philomène" })).collect();
+        admin.mutate("registerUsers", json!({ "users": users }), "users { id }").await;
+        let signing_up: Vec<_> = (0..4)
+            .map(|n| {
+                let people: Vec<_> = (0..1_000).map(|m| server.person_with(&format!("r{round}s{n}x{m}"), &json!({ "name": "Philomène" }))).collect();
+                tokio::spawn(async move {
+                    for person in people {
+                        if person.try_request("{ me { id } }", json!({})).await.is_none() {
+                            return;
+                        }
+                    }
+                })
+            })
+            .collect();
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&count);
+        let erasing = tokio::spawn(async move {
+            let mut done = Vec::new();
+            for id in newcomers {
+                let Some(reply) = admin.try_request("mutation($id: ID!) { eraseUser(input: { userId: $id }) { user { erased } } }", json!({ "id": id })).await else {
+                    break;
+                };
+                assert_eq!(reply.body["data"]["eraseUser"]["user"]["erased"], true, "{}", reply.body);
+                done.push(id);
+                counted.fetch_add(1, Ordering::Relaxed);
+            }
+            done
+        });
+        while count.load(Ordering::Relaxed) < 3 + round {
+            tokio::task::yield_now().await;
+        }
+        server.kill();
+        erased.extend(erasing.await.expect("right answers"));
+        for sign_up in signing_up {
+            sign_up.await.expect("right answers");
+        }
+        server = server.again();
+    }
+    let admin = server.admin();
+    for id in &erased {
+        let seen = admin.ask(&format!("{{ user(id: \"{id}\") {{ name erased }} }}")).await;
+        assert_eq!(seen["user"], json!({ "name": "Deleted user", "erased": true }), "{id}");
+    }
+    let data = server.data().to_str().expect("UTF-8");
+    for arguments in [["verify", "--data", data].as_slice(), &["projections", "verify", "--data", data]] {
+        let (ok, _, error) = run(arguments);
+        assert!(ok, "{arguments:?}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_store_that_was_killed_while_it_was_written_opens_again() {
+    let mut server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    alice.sent(&bob, "salut").await;
+    server.kill();
+    let (file, journal) = (server.file("events.keys"), server.file("events.keys-journal"));
+    let dying = rusqlite::Connection::open(&file).expect("a key store");
+    dying.execute_batch("pragma journal_mode = truncate; pragma cache_size = 1; begin; update keys set key = zeroblob(32)").expect("written");
+    dying.execute_batch("with recursive n(n) as (select 1 union all select n + 1 from n where n < 2000) insert into keys select n, n, zeroblob(32) from n").expect("written");
+    let was_left = (fs::read(&file).expect("pages"), fs::read(&journal).expect("a journal"));
+    assert!(!was_left.1.is_empty());
+    drop(dying);
+    fs::write(&file, was_left.0).expect("written");
+    fs::write(&journal, was_left.1).expect("written");
+
+    let (ok, out, error) = run(&["events", "--open", "--data", server.data().to_str().expect("UTF-8")]);
+    assert!(ok && out.contains("salut"), "{error}");
+    let server = server.again();
+    assert_eq!(server.person("bob").history(&server.person("alice")).await.expect("a history"), ["salut"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_registered_again_has_a_name_and_whoever_signs_in_gives_one() {
+    let server = Server::start();
+    let admin = server.admin();
+    let [bob] = server.people(["bob"]).await;
+    let person = server.person_with("p1", &json!({ "name": "Philomène" }));
+    person.sent(&bob, "un lys").await;
+    bob.sent(&person, "merci").await;
+    let seen = async |who: &str| bob.ask(&format!("{{ user(id: \"{who}\") {{ name erased contactable }} }}")).await["user"].clone();
+    admin.mutate("eraseUser", json!({ "userId": "p1" }), "user { id }").await;
+    person.ask("{ me { id } }").await;
+    person.contactable(true).await;
+    assert_eq!(seen("p1").await, json!({ "name": "Deleted user", "erased": true, "contactable": false }), "until they say who they are");
+    let again = json!({ "users": [{ "id": "p1", "name": "Rose" }, { "id": "bob", "name": "not bob" }] });
+    admin.mutate("registerUsers", again.clone(), "users { id }").await;
+    assert_eq!(seen("p1").await, json!({ "name": "Rose", "erased": false, "contactable": false }));
+    let events = server.events();
+    admin.mutate("registerUsers", again, "users { id }").await;
+    assert_eq!(server.events(), events, "who is registered stays as they are");
+    person.contactable(true).await;
+    assert_eq!(seen("p1").await["contactable"], true);
+    assert_eq!(bob.history(&person).await.expect("a history"), ["This message was erased.", "merci"], "the conversation is the id's");
 }

@@ -31,12 +31,10 @@ impl App {
     /// Erases a user for an administrator. Of who was erased nothing is left to do.
     ///
     /// # Errors
-    /// [`Refusal::UserNotFound`], or a fault: it may be done in part, and is to be asked for again.
+    /// [`Refusal::UserNotFound`], or a fault: what was begun is ended by [`App::erase_when_asked`].
     pub async fn erase_user(&self, administrator: &Administrator, user: &str) -> Result<UserId, AppError> {
         let user = UserId::parse(user).map_err(|_| Refusal::UserNotFound)?;
-        if self.erase(&user, administrator.viewer().metadata(self.new_id())).await? == FormerViews::InUse {
-            self.0.log.keys().request_erasure(&user).await?;
-        }
+        self.erase(&user, administrator.viewer().metadata(self.new_id())).await?;
         Ok(user)
     }
 
@@ -49,13 +47,25 @@ impl App {
         self.erase(user, Metadata { actor: None, correlation: request, causation: request }).await
     }
 
-    /// First the key, then the event: whoever reads of it knows that it is done.
+    /// First the note and the key, then the event, which purges the views; last the note goes. Whatever comes in between,
+    /// whoever finds the note does it all again.
     async fn erase(&self, user: &UserId, metadata: Metadata) -> Result<FormerViews, AppError> {
-        let mut had_key = false;
+        let _one_at_a_time = self.0.erasing.lock().await;
+        self.tell_of_erasure(user, metadata).await?;
+        let former = self.drop_former_views().await?;
+        let keys = self.0.log.keys();
+        match former {
+            FormerViews::Gone => keys.erasure_is_done(user).await?,
+            FormerViews::InUse => keys.erasure_is_told(user).await?,
+        }
+        Ok(former)
+    }
+
+    async fn tell_of_erasure(&self, user: &UserId, metadata: Metadata) -> Result<(), AppError> {
         for _ in 0..ATTEMPTS {
             self.views_reach_head().await?;
             let row = self.0.store.user(user).await?.ok_or(Refusal::UserNotFound)?;
-            had_key |= self.0.log.keys().destroy(user).await?;
+            let had_key = self.0.log.keys().begin_erasure(user).await?;
             let decided = user::decide(&row.user, user, UserCommand::Erase { had_key });
             let events = decided.into_iter().map(|event| (self.new_id(), event.into())).collect();
             let append = Append { stream: Stream::User(user.clone()), expected: row.version, metadata: metadata.clone(), events };
@@ -64,7 +74,7 @@ impl App {
                     if let Some(last) = recorded.last() {
                         self.0.progress.reached(last.position).await?;
                     }
-                    return self.drop_former_views().await;
+                    return Ok(());
                 }
                 Err(AppendError::Conflict { .. }) => {}
                 Err(error) => return Err(final_append_error(error).into()),
@@ -81,7 +91,7 @@ impl App {
         }
     }
 
-    /// Erases whoever other processes ask for through the key store, until told to stop.
+    /// Erases whoever other processes ask for through the key store, and ends what a crash cut short, until told to stop.
     pub async fn erase_when_asked(self, mut stop: watch::Receiver<bool>) {
         while tokio::time::timeout(LOOK, stop.wait_for(|stop| *stop)).await.is_err() {
             let keys = self.0.log.keys();
@@ -94,11 +104,10 @@ impl App {
             };
             for user in asked {
                 match self.erase_by_operator(&user).await {
-                    // Until the rebuild is over.
-                    Ok(FormerViews::InUse) => {}
-                    Ok(FormerViews::Gone) | Err(AppError::Refused(_)) => {
+                    Ok(_) => {}
+                    Err(AppError::Refused(_)) => {
                         if let Err(error) = keys.erasure_is_done(&user).await {
-                            tracing::warn!(%error, "an erasure is done, which could not be noted");
+                            tracing::warn!(%error, "an erasure of nobody could not be taken off");
                         }
                     }
                     Err(error) => tracing::error!(%error, "an erasure failed and is tried again"),

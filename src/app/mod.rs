@@ -94,6 +94,7 @@ pub(crate) struct Inner {
     /// Users known to be registered; nobody ever ceases to be.
     known: RwLock<HashSet<UserId>>,
     registering: Mutex<()>,
+    erasing: Mutex<()>,
     stripes: Vec<Mutex<()>>,
     standings: quick_cache::sync::Cache<ConversationId, Standing>,
 }
@@ -172,6 +173,7 @@ impl App {
             send_rate: SendRate::new(settings.send_rate),
             known: RwLock::default(),
             registering: Mutex::default(),
+            erasing: Mutex::default(),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),
             standings: quick_cache::sync::Cache::new(STANDINGS),
         }))

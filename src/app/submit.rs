@@ -214,7 +214,7 @@ impl App {
     /// # Errors
     /// A fault.
     pub async fn toggle_contactable(&self, viewer: &Viewer, contactable: bool) -> Result<(), AppError> {
-        self.command_user(viewer, |_| UserCommand::ToggleContactable(contactable)).await
+        self.command_user(viewer, viewer.id(), |_| UserCommand::ToggleContactable(contactable)).await
     }
 
     /// Changes the viewer's own profile (U3).
@@ -224,7 +224,7 @@ impl App {
     pub async fn update_profile(&self, viewer: &Viewer, change: ProfileChange) -> Result<(), AppError> {
         let name = change.name.as_deref().map(Name::parse).transpose()?;
         let picture = change.picture.map(|url| url.as_deref().map(Picture::parse).transpose()).transpose()?;
-        self.command_user(viewer, |user| {
+        self.command_user(viewer, viewer.id(), |user| {
             let profile = Profile {
                 name: name.clone().unwrap_or_else(|| user.profile.name.clone()),
                 picture: picture.clone().unwrap_or_else(|| user.profile.picture.clone()),
@@ -259,7 +259,7 @@ impl App {
         Err(Fault::Contended.into())
     }
 
-    /// Registers users ahead of their first sign-in (U2), all or none.
+    /// Registers users ahead of their first sign-in (U2), all or none. Who was erased comes back with what is said of them.
     ///
     /// # Errors
     /// A refusal or a fault.
@@ -274,13 +274,17 @@ impl App {
             .collect::<Result<Vec<_>, Refusal>>()?;
         let mut once = HashSet::new();
         let ids = newcomers.iter().map(|(id, _)| id.clone()).filter(|id| once.insert(id.clone())).collect();
-        self.register(administrator.viewer(), newcomers).await?;
+        let viewer = administrator.viewer();
+        let registered_before = self.register(viewer, newcomers.clone()).await?;
+        for (id, profile) in newcomers.iter().filter(|(id, _)| registered_before.contains(id)) {
+            self.command_user(viewer, id, |_| UserCommand::ComeBack(profile.clone())).await?;
+        }
         Ok(ids)
     }
 
     /// Appends registrations within the plan's limit (U5). The views say who is a member and the
-    /// stream's version how many, so a limit cannot be passed by registering at once.
-    pub(super) async fn register(&self, viewer: &Viewer, newcomers: Vec<(UserId, Profile)>) -> Result<(), AppError> {
+    /// stream's version how many, so a limit cannot be passed by registering at once. Returns who of them was registered before.
+    pub(super) async fn register(&self, viewer: &Viewer, newcomers: Vec<(UserId, Profile)>) -> Result<HashSet<UserId>, AppError> {
         let _turn = self.0.registering.lock().await;
         let command = self.new_id();
         for _ in 0..ATTEMPTS {
@@ -289,20 +293,20 @@ impl App {
             let community = Community { members: members.count, registered: members.registered.into_iter().collect() };
             let events = community::decide(&community, newcomers.clone(), self.0.settings.user_limit)?;
             if self.append_or_conflict(viewer, command, Stream::Community, members.count, events).await? {
-                return Ok(());
+                return Ok(community.registered);
             }
         }
         Err(Fault::Contended.into())
     }
 
-    /// A command on the viewer's own user stream.
-    async fn command_user(&self, viewer: &Viewer, command: impl Fn(&User) -> UserCommand) -> Result<(), AppError> {
+    /// A command on a user's stream: the viewer's own, but for an administrator.
+    async fn command_user(&self, viewer: &Viewer, user: &UserId, command: impl Fn(&User) -> UserCommand) -> Result<(), AppError> {
         let id = self.new_id();
         for _ in 0..ATTEMPTS {
             self.views_reach_head().await?;
-            let row = self.0.store.user(viewer.id()).await?.ok_or(Refusal::UserNotFound)?;
-            let events = user::decide(&row.user, viewer.id(), command(&row.user));
-            if self.append_or_conflict(viewer, id, Stream::User(viewer.id().clone()), row.version, events).await? {
+            let row = self.0.store.user(user).await?.ok_or(Refusal::UserNotFound)?;
+            let events = user::decide(&row.user, user, command(&row.user));
+            if self.append_or_conflict(viewer, id, Stream::User(user.clone()), row.version, events).await? {
                 return Ok(());
             }
         }

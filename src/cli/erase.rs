@@ -35,7 +35,7 @@ pub(super) fn run(arguments: &Erase) -> anyhow::Result<()> {
                 match outcome {
                     Ok(FormerViews::Gone) => {}
                     Ok(FormerViews::InUse) => {
-                        bail!("{} is erased but for the views of before, which a rebuild has: erase them again when it is over", arguments.user)
+                        bail!("{} is erased but for the views of before, which a rebuild has: `entrenous serve`, or this command again, removes them when it is over", arguments.user)
                     }
                     Err(AppError::Refused(Refusal::UserNotFound)) => bail!("{} is not registered", arguments.user),
                     Err(AppError::Unavailable(fault)) => return Err(fault.into()),

@@ -20,7 +20,8 @@ impl Name {
     /// Parses a name that somebody chose.
     ///
     /// # Errors
-    /// [`Refusal::InvalidInput`] when it is empty, too long, or has a control character.
+    /// [`Refusal::InvalidInput`] when nothing of it can be seen, or it is too long, or has a control character or one that
+    /// turns the direction of what comes after.
     pub fn parse(written: &str) -> Result<Self, Refusal> {
         let refusal = InvalidInput::Name.into();
         line::parse(written, Self::MAX_CHARACTERS).map(Self).ok_or(refusal)
@@ -29,7 +30,7 @@ impl Name {
     /// The name of a token's claim, made to fit; the user's id where the claim has none.
     #[must_use]
     pub fn from_claim(claim: Option<&str>, id: &UserId) -> Self {
-        let readable: String = claim.unwrap_or_default().chars().filter(|c| !c.is_control()).collect();
+        let readable: String = claim.unwrap_or_default().chars().filter(|&c| !line::breaks_a_line(c)).collect();
         let readable = ComposingNormalizerBorrowed::new_nfc().normalize(readable.trim());
         let fitting: String = readable.chars().take(Self::MAX_CHARACTERS).collect();
         Self::parse(&fitting).unwrap_or_else(|_| {
@@ -105,7 +106,10 @@ mod tests {
     fn u3_a_name_has_1_to_100_characters_on_one_line() {
         assert_eq!(Name::parse("  Jose\u{301} ").expect("a name").as_str(), "Jos\u{e9}");
         assert!(Name::parse(&"é".repeat(100)).is_ok());
-        for wrong in ["", "  ", "a\nb", "a\0", &"é".repeat(101)] {
+        for name in ["李", "ليلى", "👩‍🚀", "\u{200f}ליאת", "7"] {
+            assert!(Name::parse(name).is_ok(), "{name:?}");
+        }
+        for wrong in ["", "  ", "a\nb", "a\0", &"é".repeat(101), "\u{200b}\u{2060}", "\u{3164}", "\u{2800}", "ann\u{202e}", "\u{2067}ann"] {
             assert!(Name::parse(wrong).is_err(), "{wrong:?}");
         }
     }
@@ -116,7 +120,10 @@ mod tests {
         let name = |claim: Option<&str>| Name::from_claim(claim, &id).as_str().to_owned();
         assert_eq!(name(Some(" Zo\u{65}\u{308}\n")), "Zo\u{eb}");
         assert_eq!(name(Some(&"x".repeat(300))), "x".repeat(100));
-        assert_eq!(name(Some(" \0 ")), "auth0|1");
+        assert_eq!(name(Some("ann\u{202e}")), "ann");
+        for nothing in [" \0 ", "\u{200b}"] {
+            assert_eq!(name(Some(nothing)), "auth0|1");
+        }
         assert_eq!(name(None), "auth0|1");
     }
 

@@ -60,6 +60,8 @@ impl User {
 pub enum UserCommand {
     ToggleContactable(bool),
     UpdateProfile(Profile),
+    /// Somebody is registered who may have been erased.
+    ComeBack(Profile),
     /// `had_key`: whether there was anything of theirs since they were erased last.
     Erase {
         had_key: bool,
@@ -67,19 +69,20 @@ pub enum UserCommand {
 }
 
 /// Setting what is already set yields nothing. Nothing is refused: what a profile may hold is checked
-/// where it is parsed.
+/// where it is parsed. Who was erased is contactable once they have said who they are.
 #[must_use]
 pub fn decide(user: &User, id: &UserId, command: UserCommand) -> Vec<UserEvent> {
     let user_id = || id.clone();
     match command {
-        UserCommand::ToggleContactable(contactable) if contactable != user.contactable => {
+        UserCommand::ToggleContactable(contactable) if contactable != user.contactable && !user.erased => {
             vec![UserEvent::ContactableChanged { user: user_id(), contactable }]
         }
         UserCommand::UpdateProfile(profile) if profile != user.profile => {
             vec![UserEvent::ProfileUpdated { user: user_id(), profile }]
         }
+        UserCommand::ComeBack(profile) if user.erased => vec![UserEvent::ProfileUpdated { user: user_id(), profile }],
         UserCommand::Erase { had_key } if had_key || !user.erased => vec![UserEvent::UserErased { user: user_id() }],
-        UserCommand::ToggleContactable(_) | UserCommand::UpdateProfile(_) | UserCommand::Erase { .. } => vec![],
+        UserCommand::ToggleContactable(_) | UserCommand::UpdateProfile(_) | UserCommand::ComeBack(_) | UserCommand::Erase { .. } => vec![],
     }
 }
 
@@ -121,9 +124,21 @@ mod tests {
         assert_eq!(user, User { profile: Profile::erased(), contactable: false, erased: true });
         assert_eq!(apply(&mut user, &id, UserCommand::Erase { had_key: false }), 0);
         assert_eq!(apply(&mut user, &id, UserCommand::Erase { had_key: true }), 1, "they wrote since");
+        assert_eq!(apply(&mut user, &id, UserCommand::ToggleContactable(true)), 0, "nobody knows who they are");
         let profile = Profile { name: Name::from_stored("Alix"), picture: None };
         assert_eq!(apply(&mut user, &id, UserCommand::UpdateProfile(profile)), 1);
         assert!(!user.erased && !user.contactable);
+        assert_eq!(apply(&mut user, &id, UserCommand::ToggleContactable(true)), 1);
+    }
+
+    #[test]
+    fn whoever_is_registered_again_comes_back_from_an_erasure_alone() {
+        let (id, mut user) = alice();
+        let profile = || Profile { name: Name::from_stored("Alix"), picture: None };
+        assert_eq!(apply(&mut user, &id, UserCommand::ComeBack(profile())), 0);
+        assert_eq!(apply(&mut user, &id, UserCommand::Erase { had_key: true }), 1);
+        assert_eq!(apply(&mut user, &id, UserCommand::ComeBack(profile())), 1);
+        assert_eq!(user, User { profile: profile(), contactable: false, erased: false });
     }
 
     #[test]

@@ -9,8 +9,6 @@ use axum::extract::{FromRequestParts as _, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response as HttpResponse};
-use futures_util::StreamExt as _;
-use tokio::time::timeout;
 use tracing::Instrument as _;
 use uuid::Uuid;
 
@@ -18,13 +16,10 @@ use super::answer::Answer;
 use super::negotiation::{self, Accepted, MediaType};
 use super::parameters::{self, Asked};
 use super::sign_in::{SignInRefusal, sign_in_as};
-use super::{BODY_PATIENCE, Service, graphql_sse, graphql_ws, request_id, trace};
+use super::{Service, body, graphql_sse, graphql_ws, request_id, trace};
 use crate::app::access::{Identity, Viewer};
 use crate::graphql::{Call, Code, Language, Operation, OperationType, Response, Session};
 use crate::metrics::METRICS;
-
-/// Bytes of a body that is too long which are read and passed over.
-const PASSED_OVER: usize = 8 << 20;
 
 /// Every method of `/graphql`.
 pub(super) async fn graphql(State(service): State<Service>, request: axum::extract::Request) -> HttpResponse {
@@ -111,11 +106,7 @@ impl<'a> Exchange<'a> {
         }
         let identity = self.verify()?;
         let max = self.service.0.limits.body;
-        let body = match timeout(BODY_PATIENCE, read(body, max)).await {
-            Ok(Some(body)) => body,
-            Ok(None) => return Err(self.refuse(StatusCode::PAYLOAD_TOO_LARGE, Code::BadUserInput, &format!("the request is longer than {max} bytes"))),
-            Err(_) => return Err(self.refuse(StatusCode::REQUEST_TIMEOUT, Code::BadUserInput, "the request did not end")),
-        };
+        let body = body::read(body, max).await.map_err(|unread| self.refuse(unread.status(), Code::BadUserInput, &unread.to_string()))?;
         let (viewer, identity) = self.sign_in(identity).await?;
         let asked = parameters::of_body(&body, self.service.0.limits.batch);
         let asked = asked.map_err(|what| self.refuse(StatusCode::BAD_REQUEST, Code::BadUserInput, &what))?;
@@ -216,21 +207,4 @@ impl<'a> Exchange<'a> {
         };
         Ok(graphql_sse::open(self.service, operation, self.session(viewer), identity.expires, place, self.id))
     }
-}
-
-/// A body; none where it is too long, or breaks off. Some of what is too much is read all the same: whoever is still
-/// sending would not see the answer.
-async fn read(body: Body, max: usize) -> Option<Vec<u8>> {
-    let mut chunks = body.into_data_stream();
-    let (mut bytes, mut length) = (Vec::new(), 0);
-    while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.ok()?;
-        length += chunk.len();
-        if length <= max {
-            bytes.extend_from_slice(&chunk);
-        } else if length > max + PASSED_OVER {
-            break;
-        }
-    }
-    (length <= max).then_some(bytes)
 }

@@ -3,6 +3,7 @@
 
 pub mod authentication;
 mod answer;
+mod body;
 mod client;
 mod graphql_http;
 mod graphql_sse;
@@ -39,9 +40,8 @@ use crate::graphql::Executor;
 use authentication::{TokenSigner, Verifier};
 use quotas::Quota;
 
-/// How long a connection may be silent before a request's head has come, and then its body.
+/// How long a connection may be silent before a request's head has come.
 const HEADER_PATIENCE: Duration = Duration::from_secs(30);
-const BODY_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait when no connection can be taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// The header of a request's id, both ways.

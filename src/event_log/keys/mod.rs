@@ -255,14 +255,15 @@ impl Keyring {
         Ok(())
     }
 
-    /// Destroys an author's key, in the store and here. Returns whether there was one.
+    /// Notes that somebody is being erased and destroys their key, in the store and here. Returns whether there was anything
+    /// of theirs since an erasure was last told of, be it before a crash.
     ///
     /// # Errors
     /// When the store fails: it may be destroyed.
-    pub async fn destroy(&self, owner: &UserId) -> Result<bool, LogError> {
-        let store = self.0.store.as_ref().ok_or_else(|| LogError::Stopped("it has no key store".into()))?;
+    pub async fn begin_erasure(&self, owner: &UserId) -> Result<bool, LogError> {
+        let store = self.store()?;
         self.forget(owner);
-        kept!(store, store => store.destroy(owner.to_string()).await)
+        kept!(store, store => store.begin_erasure(owner.to_string()).await)
     }
 
     /// Forgets an author's key, which may have been destroyed elsewhere.
@@ -278,7 +279,7 @@ impl Keyring {
     /// # Errors
     /// When the store fails.
     pub async fn request_erasure(&self, owner: &UserId) -> Result<(), LogError> {
-        let store = self.0.store.as_ref().ok_or_else(|| LogError::Stopped("it has no key store".into()))?;
+        let store = self.store()?;
         kept!(store, store => store.request(owner.to_string()).await)
     }
 
@@ -291,13 +292,26 @@ impl Keyring {
         Ok(kept!(store, store => store.requested().await)?.into_iter().map(UserId::from_stored).collect())
     }
 
-    /// It is done.
+    /// The log and the views tell of an erasure; something is left to do.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn erasure_is_told(&self, owner: &UserId) -> Result<(), LogError> {
+        let store = self.store()?;
+        kept!(store, store => store.erasure_is_told(owner.to_string()).await)
+    }
+
+    /// Nothing is left to do.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn erasure_is_done(&self, owner: &UserId) -> Result<(), LogError> {
-        let Some(store) = &self.0.store else { return Ok(()) };
-        kept!(store, store => store.requested_is_done(owner.to_string()).await)
+        let store = self.store()?;
+        kept!(store, store => store.erasure_is_done(owner.to_string()).await)
+    }
+
+    fn store(&self) -> Result<&KeyStore, LogError> {
+        self.0.store.as_ref().ok_or_else(|| LogError::Stopped("it has no key store".into()))
     }
 
     /// Takes in every key of another store, the destroyed ones too, for a copy of its log.

@@ -24,6 +24,9 @@ const ALL: &str = "select id, owner, key from keys";
 const FIND: &str = "select id, owner, key from keys where id = any($1)";
 const IN_USE: &str = "select id, owner, key from keys where owner = any($1) and key is not null";
 const ADD: &str = "insert into keys (id, owner, key) select * from unnest($1::text[], $2::text[], $3::bytea[]) on conflict do nothing";
+const BEGIN: &str = "update erasures set begun = true where owner = $1 and exists (select from keys where owner = $1 and key is not null)";
+const BEGUN: &str = "select begun from erasures where owner = $1";
+const TOLD: &str = "update erasures set begun = false where owner = $1";
 const DESTROY: &str = "update keys set key = null where owner = $1 and key is not null";
 const REQUEST: &str = "insert into erasures (owner) values ($1) on conflict do nothing";
 const REQUESTED: &str = "select owner from erasures order by owner";
@@ -84,11 +87,19 @@ impl PostgresKeys {
         self.query(ADD, &[&names, &owners, &secrets]).await.map(|_| ())
     }
 
-    pub(super) async fn destroy(&self, owner: String) -> Result<bool, LogError> {
-        let client = self.pool.get().await.map_err(unavailable)?;
-        let destroyed = client.execute(DESTROY, &[&owner]).await.map_err(|error| failed(&error))?;
-        client.batch_execute("vacuum keys").await.map_err(|error| failed(&error))?;
-        Ok(destroyed > 0)
+    pub(super) async fn begin_erasure(&self, owner: String) -> Result<bool, LogError> {
+        let mut client = self.pool.get().await.map_err(unavailable)?;
+        let begin = async {
+            let transaction = client.transaction().await?;
+            for statement in [REQUEST, BEGIN, DESTROY] {
+                transaction.execute(statement, &[&owner]).await?;
+            }
+            let is_begun = transaction.query_one(BEGUN, &[&owner]).await?.get(0);
+            transaction.commit().await?;
+            client.batch_execute("vacuum keys").await?;
+            Ok(is_begun)
+        };
+        begin.await.map_err(|error: tokio_postgres::Error| failed(&error))
     }
 
     pub(super) async fn request(&self, owner: String) -> Result<(), LogError> {
@@ -99,7 +110,11 @@ impl PostgresKeys {
         Ok(self.query(REQUESTED, &[]).await?.iter().map(|row| row.get(0)).collect())
     }
 
-    pub(super) async fn requested_is_done(&self, owner: String) -> Result<(), LogError> {
+    pub(super) async fn erasure_is_told(&self, owner: String) -> Result<(), LogError> {
+        self.query(TOLD, &[&owner]).await.map(|_| ())
+    }
+
+    pub(super) async fn erasure_is_done(&self, owner: String) -> Result<(), LogError> {
         self.query(DONE, &[&owner]).await.map(|_| ())
     }
 

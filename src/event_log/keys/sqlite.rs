@@ -27,6 +27,9 @@ const ALL: &str = "select id, owner, key from keys";
 const FIND: &str = "select id, owner, key from keys where id = ?1";
 const IN_USE: &str = "select id, owner, key from keys where owner = ?1 and key is not null";
 const ADD: &str = "insert into keys (id, owner, key) values (?1, ?2, ?3) on conflict do nothing";
+const BEGIN: &str = "update erasures set begun = true where owner = ?1 and exists (select 1 from keys where owner = ?1 and key is not null)";
+const BEGUN: &str = "select begun from erasures where owner = ?1";
+const TOLD: &str = "update erasures set begun = false where owner = ?1";
 const DESTROY: &str = "update keys set key = null where owner = ?1 and key is not null";
 const REQUEST: &str = "insert into erasures (owner) values (?1) on conflict do nothing";
 const REQUESTED: &str = "select owner from erasures order by owner";
@@ -108,14 +111,19 @@ impl SqliteKeys {
         self.run(copy).await
     }
 
-    pub(super) async fn destroy(&self, owner: String) -> Result<bool, LogError> {
-        let destroy = move |connection: &mut Connection| {
-            let was_there = connection.execute(DESTROY, [owner])? > 0;
+    pub(super) async fn begin_erasure(&self, owner: String) -> Result<bool, LogError> {
+        let begin = move |connection: &mut Connection| {
+            let transaction = connection.transaction()?;
+            for statement in [REQUEST, BEGIN, DESTROY] {
+                transaction.execute(statement, [&owner])?;
+            }
+            let is_begun = transaction.query_row(BEGUN, [&owner], |row| row.get(0))?;
+            transaction.commit()?;
             // Written anew, so that no page keeps what was moved out of another.
             connection.execute_batch("vacuum")?;
-            Ok(was_there)
+            Ok(is_begun)
         };
-        self.run(destroy).await
+        self.run(begin).await
     }
 
     pub(super) async fn request(&self, owner: String) -> Result<(), LogError> {
@@ -126,7 +134,11 @@ impl SqliteKeys {
         self.run(|connection| connection.prepare_cached(REQUESTED)?.query_map([], |row| row.get(0))?.collect()).await
     }
 
-    pub(super) async fn requested_is_done(&self, owner: String) -> Result<(), LogError> {
+    pub(super) async fn erasure_is_told(&self, owner: String) -> Result<(), LogError> {
+        self.run(move |connection| connection.execute(TOLD, [owner]).map(|_| ())).await
+    }
+
+    pub(super) async fn erasure_is_done(&self, owner: String) -> Result<(), LogError> {
         self.run(move |connection| connection.execute(DONE, [owner]).map(|_| ())).await
     }
 

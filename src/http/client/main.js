@@ -7,7 +7,7 @@ import { Failure, useToken } from './graphql.js';
 import './outbox.js';
 import { directory, me, person } from './people.js';
 import { markCurrent, startList } from './rows.js';
-import { signIn } from './session.js';
+import { signIn, takeToken } from './session.js';
 import { words } from './words.js';
 
 /** @type {Record<string, (parameter: string, signal: AbortSignal) => Promise<HTMLElement>>} */
@@ -103,4 +103,5 @@ async function begin(why) {
   await show();
 }
 
+addEventListener('hashchange', takeToken);
 void begin();

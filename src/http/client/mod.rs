@@ -83,10 +83,16 @@ pub(super) async fn file(Path(name): Path<String>, headers: HeaderMap) -> Respon
         (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
         (header::ETAG, file.etag.clone()),
     ];
-    if headers.get(header::IF_NONE_MATCH) == Some(&file.etag) {
+    if is_known(&headers, &file.etag) {
         return (StatusCode::NOT_MODIFIED, about).into_response();
     }
     (about, file.text.as_str()).into_response()
+}
+
+/// Whether one of the versions that a client has is this one, compared weakly (RFC 9110, 13.1.2).
+fn is_known(headers: &HeaderMap, etag: &HeaderValue) -> bool {
+    let lists = headers.get_all(header::IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
+    lists.flat_map(|list| list.split(',')).map(str::trim).any(|one| one == "*" || one.trim_start_matches("W/") == etag)
 }
 
 /// A script without comments that stand alone, types, and the margin. No string of the scripts looks like one of them.
@@ -119,6 +125,19 @@ mod tests {
         let one_language = FILES.iter().filter(|file| !["en.js", "section.js"].contains(&file.name));
         let size = PAGE.len() + one_language.map(|file| file.text.len()).sum::<usize>();
         assert!(size < MOST, "{size}");
+    }
+
+    #[test]
+    fn a_version_that_is_known_is_not_sent_again() {
+        let etag = HeaderValue::from_static("\"ab12\"");
+        let knows = |list: &'static str| is_known(&HeaderMap::from_iter([(header::IF_NONE_MATCH, HeaderValue::from_static(list))]), &etag);
+        for list in ["\"ab12\"", "W/\"ab12\"", "\"cd\", \"ab12\"", "\"cd\",W/\"ab12\"", "*"] {
+            assert!(knows(list), "{list}");
+        }
+        for list in ["\"cd\"", "ab12", ""] {
+            assert!(!knows(list), "{list}");
+        }
+        assert!(!is_known(&HeaderMap::new(), &etag));
     }
 
     #[test]

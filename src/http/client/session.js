@@ -36,6 +36,14 @@ export async function signIn(why) {
   return token;
 }
 
+/** A token that comes into the address of an open client is somebody's who signs in now. */
+export function takeToken() {
+  const token = fromAddress();
+  if (!token) return;
+  sessionStorage.setItem(KEPT, token);
+  location.reload();
+}
+
 /** Forgets who was signed in. */
 export function signOut() {
   sessionStorage.removeItem(KEPT);

@@ -2,13 +2,14 @@
 //! GraphiQL.
 
 use axum::Json;
+use axum::body::Body;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::authentication::{TokenClaims, TokenSigner};
-use super::{Service, no_store};
+use super::{Service, body, negotiation, no_store};
 use crate::domain::collation::searchable;
 use crate::domain::event::Timestamp;
 use crate::domain::ids::UserId;
@@ -18,6 +19,8 @@ const DEFAULT_AVATAR: &str = include_str!("avatar.svg");
 const GRAPHIQL_SIGN_IN: &str = include_str!("graphiql_sign_in.html");
 const GRAPHIQL: &str = include_str!("graphiql.html");
 
+/// The longest sign-in by name, in bytes.
+const LONGEST_SIGN_IN: usize = 8 << 10;
 /// How long a token of the sign-in by name lasts, in seconds.
 const DEVELOPMENT_TOKEN_SECONDS: i64 = 12 * 3_600;
 const NO_SCRIPTS: &str = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'";
@@ -64,7 +67,18 @@ pub(super) struct SignedIn {
 }
 
 /// The sign-in by name: a token for whoever says their name.
-pub(super) async fn sign_in(State(service): State<Service>, headers: HeaderMap, Json(SignIn { name }): Json<SignIn>) -> Response {
+pub(super) async fn sign_in(State(service): State<Service>, headers: HeaderMap, body: Body) -> Response {
+    // Only a page from here may send JSON without being asked about it.
+    if !negotiation::is_json(&headers) {
+        return (StatusCode::UNSUPPORTED_MEDIA_TYPE, "send `Content-Type: application/json`\n").into_response();
+    }
+    let body = match body::read(body, LONGEST_SIGN_IN).await {
+        Ok(body) => body,
+        Err(unread) => return (unread.status(), format!("{unread}\n")).into_response(),
+    };
+    let Ok(SignIn { name }) = serde_json::from_slice(&body) else {
+        return (StatusCode::BAD_REQUEST, "send `{\"name\": \"...\"}`\n").into_response();
+    };
     match sign_in_by_name(&service, &headers, &name) {
         Some(signed_in) => ([no_store()], Json(signed_in)).into_response(),
         None => not_here(),
