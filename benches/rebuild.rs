@@ -59,13 +59,13 @@ async fn main() {
             assert!(verify(&log, &origin(log.id()), &[], |_| {}).await.expect("read").findings.is_empty());
         };
         let verified = rate(count, verified).await;
-        let frugal = rate(count, make(&log, &StoreUrl::Sqlite(folder.path().join("frugal.db")), 32 << 20)).await;
+        let frugal = rate(count, Box::pin(make(&log, &StoreUrl::Sqlite(folder.path().join("frugal.db")), 32 << 20))).await;
         let most_resident = most_resident_mib();
-        let file = rate(count, make(&log, &StoreUrl::Sqlite(folder.path().join("views.db")), DEFAULT_MEMORY)).await;
+        let file = rate(count, Box::pin(make(&log, &StoreUrl::Sqlite(folder.path().join("views.db")), DEFAULT_MEMORY))).await;
         let server = match &database {
             Some(url) => {
                 drop_views(url).await;
-                let rate = rate(count, make(&log, &StoreUrl::Postgres(url.clone()), DEFAULT_MEMORY)).await;
+                let rate = rate(count, Box::pin(make(&log, &StoreUrl::Postgres(url.clone()), DEFAULT_MEMORY))).await;
                 drop_views(url).await;
                 format!("{rate:.0}")
             }

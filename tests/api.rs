@@ -583,3 +583,54 @@ async fn t4_a_text_is_checked_before_it_is_sent_and_nothing_is_appended() {
     assert_eq!(server.person_with("root", &json!({ "roles": ["admin", "auditor"] })).ask("{ roles }").await["roles"], json!(["ADMIN", "AUDITOR"]));
     assert_eq!(server.events(), events + 1, "but for the sign-in");
 }
+
+/// What rows say at once, and what their resolvers say when something beside has to be waited for.
+#[tokio::test]
+async fn every_field_of_a_row_is_the_same_whether_it_is_waited_for_or_not() {
+    const USER: &str = "__typename id name avatarUrl contactable erased canMessage blocked";
+    let message = |in_sender: &str| format!("__typename id text sentAt mine sender {{ id name conversation {{ id {in_sender} }} }}");
+    let server = Server::start();
+    let [alice, bob, carol, dave] = server.people(["alice", "bob", "carol", "dave"]).await;
+    for contact in [&bob, &carol, &dave] {
+        contact.sent(&alice, "salut").await;
+        alice.sent(contact, "bonjour").await;
+        contact.sent(&alice, "ça va ?").await;
+    }
+    alice.sent(&dave, "et toi ?").await;
+    alice.block(&carol).await;
+    alice.read(&dave).await;
+    bob.contactable(false).await;
+    let row = |more: &str| {
+        let message = message("");
+        format!(
+            "__typename id blocked unreadCount lastMessageAt actions contact {{ {USER} conversation {{ id unreadCount }} }}
+             lastMessage {{ {message} }} {more}"
+        )
+    };
+    let everything = |more: &str, in_user: &str| {
+        format!(
+            "{{ conversations(first: 9) {{ edges {{ __typename cursor node {{ {} }} }} }}
+                users(first: 9) {{ edges {{ cursor node {{ {USER} conversation {{ id blocked {in_user} }} }} }} }}
+                conversation(with: \"bob\") {{ messages(last: 9) {{ edges {{ cursor node {{ {} }} }} }} }} }}",
+            row(more),
+            message(in_user)
+        )
+    };
+    let page = "messages(first: 1) { edges { node { sender { id } } } }";
+    let at_once = alice.ask(&everything("", "")).await;
+    let mut waited_for = alice.ask(&everything(page, page)).await;
+    assert_eq!(at_once["conversations"]["edges"].as_array().map(Vec::len), Some(3));
+    assert_eq!(at_once["users"]["edges"].as_array().map(Vec::len), Some(3));
+    for edge in waited_for["conversations"]["edges"].as_array_mut().expect("edges") {
+        assert!(edge["node"].as_object_mut().expect("a row").remove("messages").is_some());
+    }
+    for edge in waited_for["users"]["edges"].as_array_mut().expect("edges") {
+        assert!(edge["node"]["conversation"].as_object_mut().expect("a row").remove("messages").is_some());
+    }
+    for edge in waited_for["conversation"]["messages"]["edges"].as_array_mut().expect("edges") {
+        if let Some(conversation) = edge["node"]["sender"]["conversation"].as_object_mut() {
+            assert!(conversation.remove("messages").is_some());
+        }
+    }
+    assert_eq!(at_once, waited_for);
+}

@@ -34,6 +34,7 @@ pub async fn community(inside: &Inside) {
         inside.mutate(&people[3], "blockUser", json!({ "userId": "ann" }), "user { id }").await;
     }
     inside.mutate(&people[0], "configureChatSection", json!({ "title": "Messages", "listTemplate": 2 }), "chatSection { title }").await;
+    inside.app.views_reach_head().await.expect("caught up");
 }
 
 async fn all(log: &EventLog) -> Vec<StoredEvent> {

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use entrenous::audit::views::compare;
 use entrenous::cli::new_id;
 use entrenous::domain::ids::UserId;
+use entrenous::event_log::keys::RequestedErasure;
 use entrenous::read_store::ReadStore;
 use entrenous::storage::StoreUrl;
 use serde_json::json;
 
 use crate::support::Server;
-use crate::support::inside::{Back, Inside, Place, dump};
+use crate::support::inside::{Back, Inside, Place};
 use crate::support::postgres;
 use crate::support::process::run;
 
@@ -121,7 +122,7 @@ async fn an_administrator_erases_and_views_made_anew_are_the_same() {
         let unknown = inside.mutate(&bob, "eraseUser", json!({ "userId": "nobody" }), "user { id }").await;
         assert_eq!(unknown["userErrors"][0]["code"], "USER_NOT_FOUND", "{log:?}");
         inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "me revoici" }), "message { id }").await;
-        let rows = dump(&views).await;
+        let rows = inside.rows().await;
         assert_eq!(WORDS.iter().find(|word| rows.iter().any(|row| row.contains(**word))), None, "{log:?}");
         let with = |text: &str| rows.iter().filter(|row| row.contains(text)).count();
         assert_eq!((with("un lys"), with("me revoici")), (1, 1), "what bob wrote is his, and what came after stays, {log:?}");
@@ -185,7 +186,14 @@ async fn views_of_before_are_gone_once_the_rebuild_that_has_them_is_over() {
         let erased = inside.mutate(&ann, "eraseUser", json!({ "userId": "ann" }), "user { erased }").await;
         assert_eq!(erased["user"]["erased"], true, "{back:?}");
         let keys = inside.app.log().keys().clone();
-        assert_eq!(keys.requested_erasures().await.expect("read"), [UserId::parse("ann").expect("an id")], "{back:?}");
+        assert_eq!(
+            keys.requested_erasures().await.expect("read"),
+            [RequestedErasure { user: UserId::parse("ann").expect("an id"), is_told: true }],
+            "{back:?}"
+        );
+        let events = inside.app.log().latest().await.expect("a head");
+        // Who comes back meanwhile keeps what they write.
+        inside.mutate(&ann, "updateProfile", json!({ "name": "Rose" }), "user { name }").await;
         lease.release().await;
         drop(rebuild);
         let (end, ending) = tokio::sync::watch::channel(false);
@@ -195,6 +203,8 @@ async fn views_of_before_are_gone_once_the_rebuild_that_has_them_is_over() {
         }
         end.send_replace(true);
         erasing.await.expect("ended");
+        assert_eq!(inside.ask(&ann, "{ me { name } }", json!({})).await["me"]["name"], "Rose", "{back:?}");
+        assert_eq!(inside.app.log().latest().await.expect("a head").0, events.0 + 1, "once is enough, {back:?}");
         assert_eq!(ReadStore::drop_others(&place.views(0)).await.expect("dropped"), 0, "{back:?}");
     }
 }
@@ -209,7 +219,9 @@ async fn an_erasure_that_a_crash_cut_short_is_ended_at_the_next_start() {
         inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "un chrysanthème" }), "message { id }").await;
         let id = UserId::parse("ann").expect("an id");
         assert!(inside.app.log().keys().begin_erasure(&id).await.expect("begun"), "{back:?}");
+        let log = inside.app.log().clone();
         inside.stop().await;
+        log.close().await;
 
         let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
         let (end, ending) = tokio::sync::watch::channel(false);
@@ -222,7 +234,7 @@ async fn an_erasure_that_a_crash_cut_short_is_ended_at_the_next_start() {
         erasing.await.expect("ended");
         let seen = inside.ask(&bob, "{ user(id: \"ann\") { name erased } }", json!({})).await;
         assert_eq!(seen["user"], json!({ "name": "Deleted user", "erased": true }), "{back:?}");
-        let rows = dump(&place.views(0)).await;
+        let rows = inside.rows().await;
         assert_eq!(WORDS.iter().find(|word| rows.iter().any(|row| row.contains(**word))), None, "{back:?}");
         inside.stop().await;
     }
@@ -254,7 +266,8 @@ async fn killed_while_people_sign_up_and_are_erased_it_starts_and_forgets_them()
         let erasing = tokio::spawn(async move {
             let mut done = Vec::new();
             for id in newcomers {
-                let Some(reply) = admin.try_request("mutation($id: ID!) { eraseUser(input: { userId: $id }) { user { erased } } }", json!({ "id": id })).await else {
+                let Some(reply) = admin.try_request("mutation($id: ID!) { eraseUser(input: { userId: $id }) { user { erased } } }", json!({ "id": id })).await
+                else {
                     break;
                 };
                 assert_eq!(reply.body["data"]["eraseUser"]["user"]["erased"], true, "{}", reply.body);
@@ -294,7 +307,9 @@ async fn a_key_store_that_was_killed_while_it_was_written_opens_again() {
     let (file, journal) = (server.file("events.keys"), server.file("events.keys-journal"));
     let dying = rusqlite::Connection::open(&file).expect("a key store");
     dying.execute_batch("pragma journal_mode = truncate; pragma cache_size = 1; begin; update keys set key = zeroblob(32)").expect("written");
-    dying.execute_batch("with recursive n(n) as (select 1 union all select n + 1 from n where n < 2000) insert into keys select n, n, zeroblob(32) from n").expect("written");
+    dying
+        .execute_batch("with recursive n(n) as (select 1 union all select n + 1 from n where n < 2000) insert into keys select n, n, zeroblob(32) from n")
+        .expect("written");
     let was_left = (fs::read(&file).expect("pages"), fs::read(&journal).expect("a journal"));
     assert!(!was_left.1.is_empty());
     drop(dying);

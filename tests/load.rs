@@ -65,3 +65,22 @@ fn load_is_made_on_a_service_of_its_own_where_none_is_named() {
     let table = succeeds(&["bench", "--users", "10", "--clients", "4", "--duration", "200ms", "--rate", "20"]);
     assert!(table.lines().count() == 7 && table.contains("deliveries") && table.contains("MiB after the load"), "{table}");
 }
+
+#[test]
+fn what_changes_with_more_messages_and_with_time_is_drawn() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();
+    let common = ["--users", "10", "--clients", "2", "--duration", "300ms", "--rate", "30"];
+    let grown = succeeds(&[["bench", "--sizes", "200,2000", "--plot", &file("sizes.svg")].as_slice(), &common].concat());
+    let rows: Vec<Vec<&str>> = grown.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert!(rows.len() == 3 && rows[1][0] == "200" && rows[2][0] == "2000" && rows[2].len() == 5, "{grown}");
+    let soaked = succeeds(&[["bench", "--soak", "1s", "--format", "jsonl", "--plot", &file("soak.svg")].as_slice(), &common].concat());
+    let steps: Vec<Value> = soaked.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert!(!steps.is_empty() && steps.iter().all(|step| step["figures"]["memory, MiB"].as_f64() > Some(0.0)), "{soaked}");
+    for (name, line) in [("sizes.svg", ">histories<"), ("soak.svg", ">delivery p99, ms<")] {
+        let drawn = std::fs::read_to_string(file(name)).expect("a plot");
+        assert!(drawn.starts_with("<svg ") && drawn.contains(line), "{drawn}");
+    }
+    let (ok, _, error) = run(&["bench", "--sizes", "10", "--url", "http://127.0.0.1:1"]);
+    assert!(!ok && error.contains("cannot be used with"), "{error}");
+}

@@ -113,3 +113,49 @@ async fn a3_the_command_line_tells_it_beside_the_service() {
     assert!(!ok && error.contains("there is no event log here yet"), "{error}");
     alice.mutate("sendMessage", json!({ "to": "bob", "text": "encore" }), "message { id }").await;
 }
+
+/// Decision 26: whoever sends does not wait for the views, and whoever looks does.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_send_is_answered_when_it_is_durable_and_whoever_looks_waits_for_the_views() {
+    let mut inside = Inside::start().await;
+    let [ann, bob] = [inside.sign_in("ann").await, inside.sign_in("bob").await];
+    let reporter = inside.stall().await;
+    let sent = inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "salut" }), "message { id text }").await;
+    assert_eq!(sent["message"]["text"], "salut", "the views stand still");
+    let page = "edges { node { id text } }";
+    let looks = [
+        "{ conversations(first: 9) { edges { node { lastMessage { id } } } } }".to_owned(),
+        format!("{{ conversation(with: \"ann\") {{ messages(last: 9) {{ {page} }} }} }}"),
+        "{ conversations(first: 9) { totalCount unreadCount } }".to_owned(),
+        "{ users(first: 9) { edges { node { conversation { id } } } } }".to_owned(),
+        "{ user(id: \"ann\") { conversation { unreadCount } } }".to_owned(),
+        format!("{{ node(id: {}) {{ id }} }}", sent["message"]["id"]),
+        format!("mutation {{ markAsRead(input: {{ with: \"ann\", upTo: {} }}) {{ conversation {{ unreadCount }} }} }}", sent["message"]["id"]),
+    ];
+    let inside = Arc::new(inside);
+    let looking: Vec<_> = looks
+        .into_iter()
+        .map(|look| {
+            let (inside, bob) = (Arc::clone(&inside), bob.clone());
+            tokio::spawn(async move { inside.ask(&bob, &look, json!({})).await })
+        })
+        .collect();
+    for _ in 0..1_000 {
+        tokio::task::yield_now().await;
+    }
+    assert!(looking.iter().all(|look| !look.is_finished()), "nobody is shown less than was answered for");
+    let (stop, stopping) = tokio::sync::watch::channel(false);
+    let projecting = tokio::spawn(entrenous::app::projector::run(inside.app.clone(), reporter, stopping));
+    let mut seen = Vec::new();
+    for look in looking {
+        seen.push(look.await.expect("an answer"));
+    }
+    assert_eq!(seen[0]["conversations"]["edges"][0]["node"]["lastMessage"]["id"], sent["message"]["id"]);
+    assert_eq!(seen[1]["conversation"]["messages"]["edges"][0]["node"]["text"], "salut");
+    assert_eq!(seen[2]["conversations"]["totalCount"], 1);
+    assert!(seen[3]["users"]["edges"][0]["node"]["conversation"].is_object() && seen[4]["user"]["conversation"].is_object());
+    assert_eq!(seen[5]["node"]["id"], sent["message"]["id"]);
+    assert_eq!(seen[6]["markAsRead"]["conversation"]["unreadCount"], 0, "it was found");
+    stop.send_replace(true);
+    projecting.await.expect("no panic").expect("no fault");
+}

@@ -77,6 +77,7 @@ async fn community() -> Inside {
         };
         inside.mutate(person, name, input, fields).await;
     }
+    inside.app.views_reach_head().await.expect("caught up");
     inside
 }
 

@@ -293,3 +293,24 @@ async fn a_client_that_does_not_read_is_not_skipped_over() {
         assert_eq!(inbox.event().await["message"]["text"], text.as_str());
     }
 }
+
+/// Like a telephone that went into a tunnel: the connection stands, and nobody is there.
+#[tokio::test]
+async fn a_client_that_is_there_no_more_is_let_go_and_its_messages_wait() {
+    let server = Server::start();
+    let [alice, bob] = pair(&server).await;
+    let mut inbox = Socket::inbox(&server, &bob).await;
+    let cursor = {
+        alice.sent(&bob, "avant").await;
+        inbox.event().await["cursor"].as_str().expect("a cursor").to_owned()
+    };
+    let gone = inbox.silent();
+    alice.sent(&bob, "pendant").await;
+    gone.await;
+    while server.metric("entrenous_sockets").await > 0.5 {
+        tokio::task::yield_now().await;
+    }
+    let mut back = Socket::signed_in(&server, &bob).await;
+    back.subscribe_inbox(Some(&cursor)).await;
+    assert_eq!(brief(&back.event().await), "MessageAdded pendant");
+}

@@ -104,7 +104,7 @@ impl App {
         if self.0.store.user(&identity.id).await?.is_none() {
             let picture = identity.picture.as_deref().and_then(|url| Picture::parse(url).ok());
             let profile = Profile { name: Name::from_claim(identity.name.as_deref(), &identity.id), picture };
-            self.register(&viewer, vec![(identity.id.clone(), profile)]).await?;
+            Box::pin(self.register(&viewer, vec![(identity.id.clone(), profile)])).await?;
         }
         self.0.known.write().unwrap_or_else(PoisonError::into_inner).insert(identity.id.clone());
         Ok(viewer)

@@ -18,7 +18,7 @@ impl App {
     /// # Errors
     /// When the service cannot answer.
     pub async fn user(&self, viewer: &Viewer, id: &UserId) -> Result<Option<UserView>, AppError> {
-        Ok(self.0.store.view(viewer.id(), id).await?)
+        Ok(self.views().await?.view(viewer.id(), id).await?)
     }
 
     /// A part of the directory (U4). `search` is a part of a name, without regard to case or accents.
@@ -32,7 +32,7 @@ impl App {
         if part.len() > LONGEST_SEARCH_BYTES || part.chars().any(char::is_control) {
             return Ok(Page::empty());
         }
-        Ok(self.0.store.directory(viewer.id(), &part, slice).await?)
+        Ok(self.views().await?.directory(viewer.id(), &part, slice).await?)
     }
 
     /// A part of the viewer's conversation list (L2).
@@ -40,7 +40,7 @@ impl App {
     /// # Errors
     /// When the service cannot answer.
     pub async fn conversations(&self, viewer: &Viewer, order: ListOrder, slice: Slice<ListKey>) -> Result<Page<UserView>, AppError> {
-        Ok(self.0.store.list(viewer.id(), order, slice).await?)
+        Ok(self.views().await?.list(viewer.id(), order, slice).await?)
     }
 
     /// The totals of the viewer's list.
@@ -48,7 +48,7 @@ impl App {
     /// # Errors
     /// When the service cannot answer.
     pub async fn totals(&self, viewer: &Viewer) -> Result<Totals, AppError> {
-        Ok(self.0.store.totals(viewer.id()).await?)
+        Ok(self.views().await?.totals(viewer.id()).await?)
     }
 
     /// Runs of messages of conversations that the viewer was shown; the asker keeps each within the
@@ -57,7 +57,7 @@ impl App {
     /// # Errors
     /// When the service cannot answer.
     pub async fn messages(&self, runs: Vec<Run>) -> Result<Vec<Vec<MessageRow>>, AppError> {
-        Ok(self.0.store.messages(runs).await?)
+        Ok(self.views().await?.messages(runs).await?)
     }
 
     /// A message by its id; none where the viewer may not see it.
@@ -65,7 +65,7 @@ impl App {
     /// # Errors
     /// When the service cannot answer.
     pub async fn message(&self, viewer: &Viewer, id: MessageId) -> Result<Option<MessageView>, AppError> {
-        Ok(self.0.store.visible_message(viewer.id(), id).await?)
+        Ok(self.views().await?.visible_message(viewer.id(), id).await?)
     }
 
     /// The contact of a conversation by its id; none where it is not in the viewer's list.
@@ -73,7 +73,7 @@ impl App {
     /// # Errors
     /// When the service cannot answer.
     pub async fn contact_of(&self, viewer: &Viewer, conversation: ConversationId) -> Result<Option<UserId>, AppError> {
-        Ok(self.0.store.contact_of(viewer.id(), conversation).await?)
+        Ok(self.views().await?.contact_of(viewer.id(), conversation).await?)
     }
 
     /// The section as it is designed now (C1).
@@ -81,6 +81,6 @@ impl App {
     /// # Errors
     /// When the service cannot answer.
     pub async fn chat_section(&self) -> Result<ChatSection, AppError> {
-        Ok(self.0.store.section().await?.unwrap_or_default().section)
+        Ok(self.views().await?.section().await?.unwrap_or_default().section)
     }
 }

@@ -11,6 +11,7 @@ use crate::domain::Refusal;
 use crate::domain::event::{Metadata, Stream};
 use crate::domain::ids::UserId;
 use crate::domain::user::{self, UserCommand};
+use crate::event_log::keys::RequestedErasure;
 use crate::event_log::{Append, AppendError};
 use crate::read_store::{OpenError, ReadStore};
 
@@ -23,7 +24,7 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FormerViews {
     Gone,
-    /// A rebuild has them: to be asked for again when it is over. What it makes folds the erasure itself.
+    /// A rebuild has them: they are removed when it is over. What it makes folds the erasure itself.
     InUse,
 }
 
@@ -52,11 +53,15 @@ impl App {
     async fn erase(&self, user: &UserId, metadata: Metadata) -> Result<FormerViews, AppError> {
         let _one_at_a_time = self.0.erasing.lock().await;
         self.tell_of_erasure(user, metadata).await?;
+        self.0.log.keys().erasure_is_told(user).await?;
+        self.end_erasure(user).await
+    }
+
+    /// What is left once the log and the views tell of it.
+    async fn end_erasure(&self, user: &UserId) -> Result<FormerViews, AppError> {
         let former = self.drop_former_views().await?;
-        let keys = self.0.log.keys();
-        match former {
-            FormerViews::Gone => keys.erasure_is_done(user).await?,
-            FormerViews::InUse => keys.erasure_is_told(user).await?,
+        if former == FormerViews::Gone {
+            self.0.log.keys().erasure_is_done(user).await?;
         }
         Ok(former)
     }
@@ -102,11 +107,17 @@ impl App {
                     continue;
                 }
             };
-            for user in asked {
-                match self.erase_by_operator(&user).await {
+            for RequestedErasure { user, is_told } in asked {
+                // What they wrote since they were erased, who may have come back, is theirs.
+                let erased = if is_told { self.end_erasure(&user).await } else { self.erase_by_operator(&user).await };
+                match erased {
                     Ok(_) => {}
                     Err(AppError::Refused(_)) => {
-                        if let Err(error) = keys.erasure_is_done(&user).await {
+                        let taken_off = async {
+                            keys.erasure_is_told(&user).await?;
+                            keys.erasure_is_done(&user).await
+                        };
+                        if let Err(error) = taken_off.await {
                             tracing::warn!(%error, "an erasure of nobody could not be taken off");
                         }
                     }

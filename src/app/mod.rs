@@ -23,7 +23,7 @@ mod healing;
 mod latest;
 pub mod parking;
 pub mod projector;
-mod rate;
+pub(crate) mod rate;
 mod standing;
 pub mod submit;
 
@@ -32,6 +32,7 @@ use std::sync::{Arc, RwLock};
 
 use thiserror::Error;
 use tokio::sync::Mutex;
+use tracing::{Instrument as _, debug_span};
 use uuid::Uuid;
 
 use crate::domain::Refusal;
@@ -44,7 +45,7 @@ use cursor::CursorKey;
 use feed::Hub;
 use latest::Latest;
 use projector::Progress;
-use rate::SendRate;
+use rate::Rate;
 use standing::Standing;
 
 /// Locks that keep commands on one conversation in turn; two conversations rarely share one.
@@ -90,7 +91,7 @@ pub(crate) struct Inner {
     latest: Latest,
     hub: Arc<Hub>,
     cursors: CursorKey,
-    send_rate: SendRate,
+    send_rate: Rate<UserId>,
     /// Users known to be registered; nobody ever ceases to be.
     known: RwLock<HashSet<UserId>>,
     registering: Mutex<()>,
@@ -170,7 +171,7 @@ impl App {
             progress,
             latest: Latest::default(),
             hub: Arc::default(),
-            send_rate: SendRate::new(settings.send_rate),
+            send_rate: Rate::new(settings.send_rate),
             known: RwLock::default(),
             registering: Mutex::default(),
             erasing: Mutex::default(),
@@ -211,6 +212,12 @@ impl App {
         let has_own_views = self.0.log.is_shared() && !self.0.store.is_shared();
         let current = if has_own_views { self.views_reach_head().await } else { self.0.progress.kept().await };
         current.map_err(AppError::from)
+    }
+
+    /// The views, once they show all that a client of this process was answered for.
+    async fn views(&self) -> Result<&ReadStore, AppError> {
+        self.0.progress.up_to_date().instrument(debug_span!("project")).await?;
+        Ok(&self.0.store)
     }
 
     /// Whether the log can be read.

@@ -7,7 +7,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -42,12 +42,17 @@ pub struct Progress {
     applied: watch::Receiver<Position>,
     /// The furthest that was ever reported: what clients may have seen.
     shown: Arc<AtomicU64>,
+    /// The furthest that was answered for before the views showed it: what clients may look for.
+    answered: Arc<AtomicU64>,
+    has_room: Arc<AtomicBool>,
 }
 
 /// The other end of a [`Progress`], for the projector.
 pub struct Reporter {
     applied: watch::Sender<Position>,
     shown: Arc<AtomicU64>,
+    /// Whether the views' disk has any.
+    has_room: Arc<AtomicBool>,
 }
 
 /// Why the views stopped following the log.
@@ -65,7 +70,7 @@ pub enum ProjectorError {
 impl ProjectorError {
     /// Whether it may be otherwise in a moment.
     fn is_passing(&self) -> bool {
-        matches!(self, Self::Log(LogError::Unavailable(_)) | Self::Store(StoreError::Unavailable(_) | StoreError::Fenced))
+        matches!(self, Self::Log(LogError::Unavailable(_)) | Self::Store(StoreError::Unavailable(_) | StoreError::NoRoom | StoreError::Fenced))
     }
 }
 
@@ -74,14 +79,23 @@ impl ProjectorError {
 pub fn progress() -> (Reporter, Progress) {
     let (sender, applied) = watch::channel(Position(0));
     let shown = Arc::new(AtomicU64::new(0));
-    (Reporter { applied: sender, shown: Arc::clone(&shown) }, Progress { applied, shown })
+    let has_room = Arc::new(AtomicBool::new(true));
+    let reporter = Reporter { applied: sender, shown: Arc::clone(&shown), has_room: Arc::clone(&has_room) };
+    (reporter, Progress { applied, shown, answered: Arc::default(), has_room })
 }
 
 impl Reporter {
     /// The views are at a position. A read store that crashed may be at an earlier one than before.
     fn report(&self, position: Position) {
         self.shown.fetch_max(position.0, Ordering::Relaxed);
+        self.has_room.store(true, Ordering::Release);
         self.applied.send_replace(position);
+    }
+
+    /// They stand still until there is room on their disk: nobody is to wait for that.
+    fn has_no_room(&self) {
+        self.has_room.store(false, Ordering::Release);
+        self.applied.send_modify(|_| {});
     }
 
     fn applied(&self) -> Position {
@@ -100,11 +114,23 @@ impl Progress {
         *self.applied.borrow()
     }
 
-    /// Waits until the views show an event.
+    /// Waits until the views show an event. Not while they have no room for it.
     pub(super) async fn reached(&self, position: Position) -> Result<(), Fault> {
         let mut applied = self.applied.clone();
-        applied.wait_for(|applied| *applied >= position).await.map_err(|_| Fault::Stalled)?;
-        Ok(())
+        let is_over = |applied: &Position| *applied >= position || !self.has_room.load(Ordering::Acquire);
+        let applied = *applied.wait_for(is_over).await.map_err(|_| Fault::Stalled)?;
+        if applied >= position { Ok(()) } else { Err(StoreError::NoRoom.into()) }
+    }
+
+    /// Lets an event be answered for as soon as the views are near: from now on whoever looks waits until they show it.
+    pub(super) async fn answer_ahead(&self, position: Position, most: u64) -> Result<(), Fault> {
+        self.answered.fetch_max(position.0, Ordering::Release);
+        self.reached(Position(position.0.saturating_sub(most))).await
+    }
+
+    /// Waits until the views show whatever was answered for.
+    pub(super) async fn up_to_date(&self) -> Result<(), Fault> {
+        self.reached(Position(self.answered.load(Ordering::Acquire))).await
     }
 
     /// Waits until the views show what they have shown before.
@@ -199,8 +225,10 @@ pub async fn run(app: App, reporter: Reporter, stop: watch::Receiver<bool>) -> R
             }
             Err(ProjectorError::Store(StoreError::Fenced)) => tracing::warn!("another node leads the views now"),
             Err(error) if error.is_passing() => {
-                if matches!(error, ProjectorError::Store(_)) {
-                    projector.reporter.doubt();
+                match error {
+                    ProjectorError::Store(StoreError::Unavailable(_)) => projector.reporter.doubt(),
+                    ProjectorError::Store(StoreError::NoRoom) => projector.reporter.has_no_room(),
+                    _ => {}
                 }
                 if std::mem::replace(&mut is_well, false) {
                     tracing::warn!(%error, "the views wait for their stores");

@@ -1,20 +1,21 @@
-//! How fast one user may send: a token bucket each.
+//! How often somebody may do something: a token bucket each.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Mutex, PoisonError};
 
 use crate::domain::event::Timestamp;
-use crate::domain::ids::UserId;
 
 /// A burst is this many seconds' worth.
 const BURST_SECONDS: f64 = 5.0;
 const MICROSECONDS: f64 = 1_000_000.0;
-/// Above this many users, those who could burst again are forgotten.
+/// Above this many, those who could burst again are forgotten.
 const REMEMBERED: usize = 10_000;
 
-pub(super) struct SendRate {
+/// A rate for each of those whom `K` tells apart.
+pub(crate) struct Rate<K> {
     per_second: f64,
-    buckets: Mutex<HashMap<UserId, Bucket>>,
+    buckets: Mutex<HashMap<K, Bucket>>,
 }
 
 struct Bucket {
@@ -22,15 +23,15 @@ struct Bucket {
     at: Timestamp,
 }
 
-impl SendRate {
+impl<K: Clone + Eq + Hash> Rate<K> {
     /// 0: unlimited.
-    pub(super) fn new(per_second: u32) -> Self {
+    pub(crate) fn new(per_second: u32) -> Self {
         Self { per_second: f64::from(per_second), buckets: Mutex::default() }
     }
 
-    /// Takes a token for each of `count` sends, or says in how many seconds there are enough; for more than a
+    /// Takes a token for each of `count`, or says in how many seconds there are enough; for more than a
     /// full burst, when it is full.
-    pub(super) fn take(&self, user: &UserId, count: usize, now: Timestamp) -> Result<(), u64> {
+    pub(crate) fn take(&self, who: &K, count: usize, now: Timestamp) -> Result<(), u64> {
         if self.per_second == 0.0 {
             return Ok(());
         }
@@ -39,7 +40,7 @@ impl SendRate {
         if buckets.len() > REMEMBERED {
             buckets.retain(|_, bucket| self.filled(bucket, now) < full);
         }
-        let bucket = buckets.entry(user.clone()).or_insert(Bucket { tokens: full, at: now });
+        let bucket = buckets.entry(who.clone()).or_insert(Bucket { tokens: full, at: now });
         bucket.tokens = self.filled(bucket, now);
         bucket.at = now;
         #[expect(clippy::cast_precision_loss, reason = "as many as fit into a document")]
@@ -54,7 +55,7 @@ impl SendRate {
 
     /// A clock that went back fills nothing.
     fn filled(&self, bucket: &Bucket, now: Timestamp) -> f64 {
-        #[expect(clippy::cast_precision_loss, reason = "microseconds between two sends")]
+        #[expect(clippy::cast_precision_loss, reason = "microseconds between two of them")]
         let elapsed = (now.0 - bucket.at.0).max(0) as f64 / MICROSECONDS;
         (bucket.tokens + elapsed * self.per_second).min(self.per_second * BURST_SECONDS)
     }
@@ -63,10 +64,11 @@ impl SendRate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::ids::UserId;
 
     #[test]
     fn a_burst_of_five_seconds_then_the_rate() {
-        let rate = SendRate::new(2);
+        let rate = Rate::new(2);
         let user = UserId::from_stored("alice");
         let take = |seconds: i64| rate.take(&user, 1, Timestamp(seconds * 1_000_000));
         assert!((0..10).all(|_| take(0).is_ok()));
@@ -78,7 +80,7 @@ mod tests {
 
     #[test]
     fn several_at_once_are_let_through_together_or_not_at_all() {
-        let rate = SendRate::new(2);
+        let rate = Rate::new(2);
         let user = UserId::from_stored("alice");
         let take = |count, seconds: i64| rate.take(&user, count, Timestamp(seconds * 1_000_000));
         assert_eq!((take(8, 0), take(3, 0), take(2, 0)), (Ok(()), Err(1), Ok(())));
@@ -87,7 +89,7 @@ mod tests {
 
     #[test]
     fn zero_is_unlimited() {
-        let rate = SendRate::new(0);
+        let rate = Rate::new(0);
         assert!((0..1_000).all(|_| rate.take(&UserId::from_stored("alice"), 1, Timestamp(0)).is_ok()));
     }
 }

@@ -23,6 +23,8 @@ use crate::projections::messages::{MessageRow, Messages};
 
 /// How often a conflict is decided again. Every round somebody's command goes through.
 const ATTEMPTS: usize = 32;
+/// How many events the views may lack of what a sender is answered for. It bounds how long a reader waits for them.
+const ANSWERED_AHEAD: u64 = 256;
 
 /// The answer to a conversation's command.
 #[derive(Clone, Copy, Debug)]
@@ -134,9 +136,11 @@ impl App {
         Err(Fault::Contended.into())
     }
 
-    /// Waits for the views to show a sent message, and gives its row.
+    /// A sent message's row, once the views are near. Where this process alone appends, whoever looks for the message waits
+    /// for the views; elsewhere they show it before anybody is answered.
     async fn shown(&self, viewer: &Viewer, recorded: RecordedEvent) -> Result<MessageRow, AppError> {
-        self.shown_up_to(recorded.position).await?;
+        let most = if self.0.log.is_shared() { 0 } else { ANSWERED_AHEAD };
+        self.0.progress.answer_ahead(recorded.position, most).instrument(debug_span!("project")).await?;
         let row = Messages::touched(&recorded).first().and_then(|key| Messages::evolve(key, None, &recorded));
         debug_assert!(row.as_ref().is_none_or(|row| row.sender == *viewer.id()));
         row.ok_or_else(|| Fault::Unexpected.into())
@@ -169,7 +173,7 @@ impl App {
             Some(id) => {
                 let conversation = ConversationId::between(viewer.id(), &contact);
                 let message = match MessageId::parse(id) {
-                    Ok(id) => self.0.store.message(id).await?.filter(|message| message.conversation == conversation),
+                    Ok(id) => self.views().await?.message(id).await?.filter(|message| message.conversation == conversation),
                     Err(InvalidMessageId) => None,
                 };
                 message.map_or(UpTo::Nothing, |message| UpTo::Message(message.place_for(viewer.id())))
@@ -411,11 +415,16 @@ impl App {
 
 /// Lets a command end even when nobody waits for its answer any more: a client that goes away between an
 /// append and its outcome must not leave the state in memory behind the log.
-async fn to_its_end<T: Send + 'static>(command: impl Future<Output = Result<T, AppError>> + Send + 'static) -> Result<T, AppError> {
-    tokio::spawn(command.in_current_span()).await.unwrap_or_else(|ended| match ended.try_into_panic() {
-        Ok(panic) => std::panic::resume_unwind(panic),
-        Err(_) => Err(Fault::Stalled.into()),
-    })
+fn to_its_end<T: Send + 'static>(
+    command: impl Future<Output = Result<T, AppError>> + Send + 'static,
+) -> impl Future<Output = Result<T, AppError>> + Send + 'static {
+    let running = tokio::spawn(command.in_current_span());
+    async {
+        running.await.unwrap_or_else(|ended| match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Fault::Stalled.into()),
+        })
+    }
 }
 
 /// What is sent, under which id.

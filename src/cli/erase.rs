@@ -53,8 +53,13 @@ pub(super) fn run(arguments: &Erase) -> anyhow::Result<()> {
 async fn ask_the_service(log: &EventLog, user: &UserId) -> anyhow::Result<()> {
     log.keys().request_erasure(user).await?;
     for _ in 0..LOOKS {
-        if !log.keys().requested_erasures().await?.contains(user) {
-            return if is_erased(log, user).await? { Ok(()) } else { bail!("{user} is not registered") };
+        match log.keys().requested_erasures().await?.iter().find(|requested| requested.user == *user) {
+            None if is_erased(log, user).await? => return Ok(()),
+            None => bail!("{user} is not registered"),
+            Some(requested) if requested.is_told => {
+                bail!("{user} is erased but for the views of before, which a rebuild has; the service removes them when it is over")
+            }
+            Some(_) => {}
         }
         tokio::time::sleep(PAUSE).await;
     }

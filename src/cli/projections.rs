@@ -14,8 +14,8 @@ pub(super) fn run(command: &ProjectionsCommand) -> anyhow::Result<()> {
     runtime.block_on(async {
         match command {
             ProjectionsCommand::Status(views) => print_status(views).await,
-            ProjectionsCommand::Verify(views) => verify(views).await,
-            ProjectionsCommand::Rebuild(arguments) => make_anew(arguments).await,
+            ProjectionsCommand::Verify(views) => Box::pin(verify(views)).await,
+            ProjectionsCommand::Rebuild(arguments) => Box::pin(make_anew(arguments)).await,
             ProjectionsCommand::Retry(arguments) => try_again(arguments).await,
             ProjectionsCommand::Drop(views) => {
                 let dropped = ReadStore::drop_others(&views.url()).await?;

@@ -16,6 +16,9 @@ use crate::http::authentication::{TokenSigner, Verifier};
 
 pub(super) fn run(serve: Serve) -> anyhow::Result<()> {
     let telemetry = telemetry::start(&serve.trace, serve.log_format, serve.otlp_endpoint.as_deref())?;
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "no more sockets can be open than the limit of open files allows now");
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(start(serve));
     drop(runtime);

@@ -20,9 +20,9 @@ pub(super) fn parse(written: &str, max_characters: usize) -> Option<Arc<str>> {
     fits.then(|| line.into())
 }
 
-/// Control characters, and those that turn the direction of whatever comes after them, beyond the end of a name.
+/// Control characters, ends of lines, and what turns the direction of whatever comes after it, beyond the end of a name.
 pub(super) fn breaks_a_line(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control() || matches!(c, '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn is_seen(c: char) -> bool {

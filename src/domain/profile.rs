@@ -109,7 +109,7 @@ mod tests {
         for name in ["李", "ليلى", "👩‍🚀", "\u{200f}ליאת", "7"] {
             assert!(Name::parse(name).is_ok(), "{name:?}");
         }
-        for wrong in ["", "  ", "a\nb", "a\0", &"é".repeat(101), "\u{200b}\u{2060}", "\u{3164}", "\u{2800}", "ann\u{202e}", "\u{2067}ann"] {
+        for wrong in ["", "  ", "a\nb", "a\0", &"é".repeat(101), "\u{200b}\u{2060}", "\u{3164}", "\u{2800}", "ann\u{202e}", "\u{2067}ann", "an\u{2028}n"] {
             assert!(Name::parse(wrong).is_err(), "{wrong:?}");
         }
     }

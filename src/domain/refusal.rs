@@ -49,11 +49,11 @@ pub enum InvalidInput {
     UserId,
     #[error("{}", super::ids::InvalidMessageId::WHAT_IS_RIGHT)]
     MessageId,
-    #[error("a name has 1 to 100 characters, one that can be seen, and no control character")]
+    #[error("a name has 1 to 100 characters, one that can be seen, and none that controls how text is shown")]
     Name,
     #[error("a picture is an http or https URL of at most 2,048 bytes")]
     Picture,
-    #[error("a title has 1 to 60 characters, one that can be seen, and no control character")]
+    #[error("a title has 1 to 60 characters, one that can be seen, and none that controls how text is shown")]
     Title,
     #[error("a list template is 1, 2 or 3")]
     ListTemplate,

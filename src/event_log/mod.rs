@@ -176,6 +176,18 @@ macro_rules! adapter {
     };
 }
 
+/// The same for what is waited for. A network's calls are in boxes: whoever may make one would have room for it otherwise,
+/// where there is no network too.
+macro_rules! answer {
+    ($kept:expr, $adapter:ident => $call:expr) => {
+        match $kept {
+            Kept::Sqlite($adapter) => $call.await,
+            Kept::Postgres($adapter) => Box::pin($call).await,
+            Kept::Kurrent($adapter) => Box::pin($call).await,
+        }
+    };
+}
+
 /// Where the keys of a log are unless told otherwise: in a file beside its own, or in the same database. None for KurrentDB.
 #[must_use]
 pub fn keys_beside(log: &StoreUrl) -> Option<StoreUrl> {
@@ -200,7 +212,7 @@ impl EventLog {
             StoreUrl::Kurrent(url) => Kept::Kurrent(KurrentEventLog::open(url, clock).await?),
         };
         let keys = Keyring::open(&keys_url).await?;
-        let bound = adapter!(&kept, log => log.bind_keys(keys.id().unwrap_or_default()).await);
+        let bound = answer!(&kept, log => log.bind_keys(keys.id().unwrap_or_default()));
         let bound = bound.map_err(|error| OpenError::Unreachable { place: url.to_string(), reason: error.to_string() })?;
         if keys.id() != Some(bound) {
             return Err(OpenError::OtherKeys { place: keys_url.to_string(), log: url.to_string() });
@@ -248,7 +260,7 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read.
     pub async fn was_read_by_this_version(&self) -> Result<bool, LogError> {
-        let reader = adapter!(&self.kept, log => log.reader().await)?;
+        let reader = answer!(&self.kept, log => log.reader())?;
         Ok(reader.is_some_and(|reader| reader == codec::identity()))
     }
 
@@ -260,7 +272,7 @@ impl EventLog {
         if self.was_read_by_this_version().await? {
             return Ok(());
         }
-        adapter!(&self.kept, log => log.note_reader(&codec::identity()).await)
+        answer!(&self.kept, log => log.note_reader(&codec::identity()))
     }
 
     /// Whether other processes may append to it, too.
@@ -295,7 +307,7 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read.
     pub async fn latest(&self) -> Result<Position, LogError> {
-        adapter!(&self.kept, log => log.latest().await)
+        answer!(&self.kept, log => log.latest())
     }
 
     /// Appends the events together, flushed before the answer. The same append again, with the same ids
@@ -309,7 +321,7 @@ impl EventLog {
         }
         let authors: Vec<&UserId> = append.events.iter().filter_map(|(_, event)| codec::author(event)).collect();
         let draft = Draft::new(&append, &self.keys.of_authors(&authors).await?);
-        match adapter!(&self.kept, log => log.write(draft).await) {
+        match answer!(&self.kept, log => log.write(draft)) {
             // What was written is what was asked for, now or by the same append before.
             Ok(stored) => Ok(stored.into_iter().zip(append.events).map(|(stored, (_, event))| stored.recorded(append.stream.clone(), event)).collect()),
             Err(NotWritten::Conflict(actual)) => Err(AppendError::Conflict { actual }),
@@ -330,7 +342,7 @@ impl EventLog {
 
     /// Lets the appends that wait be written, and takes no more.
     pub async fn close(&self) {
-        adapter!(&self.kept, log => log.close().await);
+        answer!(&self.kept, log => log.close());
     }
 
     /// The events after a position, in order, at most `limit`.
@@ -346,7 +358,7 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read, or has a hole.
     pub async fn read_all_stored(&self, after: Position, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
-        adapter!(&self.kept, log => log.read_all_stored(after, limit).await)
+        answer!(&self.kept, log => log.read_all_stored(after, limit))
     }
 
     /// Each event as far as this version can read it.
@@ -354,7 +366,15 @@ impl EventLog {
     /// # Errors
     /// When the keys cannot be read.
     pub async fn decode_each(&self, events: Vec<StoredEvent>) -> Result<Vec<Result<RecordedEvent, Undecodable>>, LogError> {
-        let mut decoded: Vec<_> = events.into_iter().map(|event| event.decode(&self.keys)).collect();
+        let decode = |event: StoredEvent| {
+            let decoded = event.decode(&self.keys);
+            // Here, so that what was sealed under the same key after it is not opened, as at any later time.
+            if let Ok(RecordedEvent { event: Event::User(UserEvent::UserErased { user }), .. }) = &decoded {
+                self.keys.forget(user);
+            }
+            decoded
+        };
+        let mut decoded: Vec<_> = events.into_iter().map(decode).collect();
         let lacking = |event: &Result<RecordedEvent, Undecodable>| event.as_ref().err().and_then(|undecodable| undecodable.lacks.clone());
         let lacks: HashSet<String> = decoded.iter().filter_map(lacking).collect();
         if !lacks.is_empty() {
@@ -365,11 +385,6 @@ impl EventLog {
                 event => event,
             };
             decoded = decoded.into_iter().map(again).collect();
-        }
-        for event in decoded.iter().flatten() {
-            if let Event::User(UserEvent::UserErased { user }) = &event.event {
-                self.keys.forget(user);
-            }
         }
         Ok(decoded)
     }
@@ -401,7 +416,7 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read.
     pub async fn read_stream_stored(&self, stream: &Stream, after: u64, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
-        adapter!(&self.kept, log => log.read_stream_stored(stream, after, limit).await)
+        answer!(&self.kept, log => log.read_stream_stored(stream, after, limit))
     }
 
     /// The last events before a position, or before the end, in order, at most `limit`.
@@ -435,7 +450,7 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read.
     pub async fn find_stored(&self, id: Uuid) -> Result<Option<StoredEvent>, LogError> {
-        adapter!(&self.kept, log => log.find_stored(id).await)
+        answer!(&self.kept, log => log.find_stored(id))
     }
 
     /// The event at exactly this position.
@@ -443,7 +458,7 @@ impl EventLog {
     /// # Errors
     /// When the log cannot be read.
     pub async fn at(&self, position: Position) -> Result<Option<StoredEvent>, LogError> {
-        adapter!(&self.kept, log => log.at(position).await)
+        answer!(&self.kept, log => log.at(position))
     }
 
     /// The Merkle tree as it is kept with the log; none where this log keeps none.

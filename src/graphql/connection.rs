@@ -1,12 +1,14 @@
 //! Relay connections: arguments, edges, page info (<https://relay.dev/graphql/connections.htm>).
 
 use async_graphql::connection::PageInfo;
-use async_graphql::{ComplexObject, Result, SimpleObject};
+use async_graphql::parser::types::Field;
+use async_graphql::{ComplexObject, Result, SimpleObject, Value};
 
 use std::sync::Arc;
 
 use super::cursors::{Cursor, MessageNumber};
 use super::errors::{TopLevel, bad_input};
+use super::ready::{Ready, Rows, text, within};
 use super::session::Session;
 use super::types::{Conversation, Message, User};
 use crate::domain::event::Timestamp;
@@ -60,7 +62,7 @@ fn page_info(has_previous_page: bool, has_next_page: bool, start_cursor: Option<
 /// A part of the user directory.
 #[derive(SimpleObject)]
 pub(super) struct UserConnection {
-    edges: Vec<UserEdge>,
+    edges: Rows<UserEdge>,
     page_info: PageInfo,
 }
 
@@ -79,7 +81,7 @@ impl UserConnection {
         };
         let edges: Vec<_> = page.rows.into_iter().map(edge).collect();
         let page_info = page_info(page.has_previous, page.has_next, edges.first().map(|edge| &edge.cursor), edges.last().map(|edge| &edge.cursor));
-        Self { edges, page_info }
+        Self { edges: Rows(edges), page_info }
     }
 }
 
@@ -87,7 +89,7 @@ impl UserConnection {
 #[derive(SimpleObject)]
 #[graphql(complex)]
 pub(super) struct ConversationConnection {
-    edges: Vec<ConversationEdge>,
+    edges: Rows<ConversationEdge>,
     page_info: PageInfo,
     #[graphql(skip)]
     totals: Totals,
@@ -136,14 +138,14 @@ impl ConversationConnection {
         let edges: Vec<_> = page.rows.into_iter().filter_map(edge).collect();
         let page_info = page_info(page.has_previous, page.has_next, edges.first().map(|edge| &edge.cursor), edges.last().map(|edge| &edge.cursor));
         let totals = Totals { session: Arc::clone(session), read: tokio::sync::OnceCell::new() };
-        Self { edges, page_info, totals }
+        Self { edges: Rows(edges), page_info, totals }
     }
 }
 
 /// A part of a conversation's history, the oldest first.
 #[derive(SimpleObject)]
 pub(super) struct MessageConnection {
-    edges: Vec<MessageEdge>,
+    edges: Rows<MessageEdge>,
     page_info: PageInfo,
 }
 
@@ -160,9 +162,24 @@ impl MessageConnection {
         let to = from + messages.len() as u64;
         let edges: Vec<_> = (from..).zip(messages).map(|(number, node)| MessageEdge { cursor: MessageNumber(number).encode(), node }).collect();
         let page_info = page_info(from > 1 && visible > 0, to <= visible, edges.first().map(|edge| &edge.cursor), edges.last().map(|edge| &edge.cursor));
-        Self { edges, page_info }
+        Self { edges: Rows(edges), page_info }
     }
 }
+
+macro_rules! ready_edges {
+    ($($edge:ty),+) => {
+        $(impl Ready for $edge {
+            fn ready(&self, field: &Field) -> Option<Value> {
+                match field.name.node.as_str() {
+                    "cursor" => Some(text(&*self.cursor)),
+                    "node" => within(&self.node, field),
+                    _ => None,
+                }
+            }
+        })+
+    };
+}
+ready_edges!(UserEdge, ConversationEdge, MessageEdge);
 
 /// Which messages a slice asks for, both ends included, of those numbered 1 to `visible`.
 pub(super) fn message_run(slice: &Slice<MessageNumber>, visible: u64) -> std::ops::RangeInclusive<u64> {

@@ -8,15 +8,18 @@ use std::time::Duration;
 use apollo_compiler::ast::OperationType;
 use apollo_compiler::request::coerce_variable_values;
 use apollo_compiler::response::JsonMap;
+use async_graphql::parser::types::ExecutableDocument;
 use async_graphql::{Request, ValidationMode};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::contract::Contract;
 use super::documents::{DocumentReference, Documents, InvalidTrusted, TrustedDocuments};
 use super::errors::{Code, TopLevel as _, broken, without_place};
+use super::follow::{follow, inbox};
 use super::limits::{Limits, check_size};
 use super::messages::Language;
 use super::plan::plan;
@@ -27,12 +30,20 @@ use super::{Schema, build, sdl};
 use crate::metrics::{METRICS, RATE_LIMITED};
 
 /// What an operator can set.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Options {
     pub limits: Limits,
     pub trusted: TrustedDocuments,
     /// How long a query or mutation may take; zero: for ever.
     pub time: Duration,
+    /// How many queries and mutations may run at once: more would only make all of them wait.
+    pub running: usize,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { limits: Limits::default(), trusted: TrustedDocuments::default(), time: Duration::ZERO, running: 1_024 }
+    }
 }
 
 /// One operation, as a request asks for it.
@@ -46,7 +57,7 @@ pub struct Call {
 /// An operation that may be executed.
 pub struct Operation {
     kind: OperationType,
-    request: Request,
+    document: ExecutableDocument,
     shape: Arc<Shape>,
     cost: usize,
     sends: usize,
@@ -72,13 +83,14 @@ pub struct Executor {
     documents: Documents,
     limits: Limits,
     time: Option<Duration>,
+    room: Semaphore,
 }
 
 impl Executor {
     /// # Errors
     /// When a trusted document is not valid.
     pub fn new(options: Options) -> Result<Self, InvalidTrusted> {
-        let Options { limits, trusted, time } = options;
+        let Options { limits, trusted, time, running } = options;
         let contract = Arc::new(Contract::of(&sdl()));
         Ok(Self {
             // What it is given is valid already.
@@ -87,6 +99,7 @@ impl Executor {
             contract,
             limits,
             time: (!time.is_zero()).then_some(time),
+            room: Semaphore::new(running.min(Semaphore::MAX_PERMITS)),
         })
     }
 
@@ -108,9 +121,7 @@ impl Executor {
             .map_err(|error| refused(Code::BadUserInput, &without_value(&error.message().to_string())))?;
         let plan = plan(&self.contract, &document.executable, operation, &variables).map_err(|(code, message)| refused(code, &message))?;
         check_size(&self.limits, plan.size).map_err(|(code, message)| refused(code, &message))?;
-        let mut request = Request::new("");
-        request.set_parsed_query(plan.document);
-        Ok(Operation { kind: operation.operation_type, request, shape: Arc::new(plan.shape), cost: plan.size.cost, sends: plan.size.sends })
+        Ok(Operation { kind: operation.operation_type, document: plan.document, shape: Arc::new(plan.shape), cost: plan.size.cost, sends: plan.size.sends })
     }
 
     /// What an operation may cost, and those of a batch together.
@@ -119,19 +130,21 @@ impl Executor {
         self.limits.complexity
     }
 
-    /// Executes a query or a mutation. A panic of a resolver is a masked error, told to the operator.
+    /// Executes a query or a mutation, if there is room for it. A panic of a resolver is a masked error, told to the operator.
     pub async fn execute(&self, operation: Operation, session: Arc<Session>) -> Response {
+        let Ok(_room) = self.room.try_acquire() else { return Code::Unavailable.response(session.language.busy()) };
         if operation.sends > 0
             && let Err(error) = session.app.admit_sends(&session.viewer, operation.sends).top_level(&session)
         {
             METRICS.count_commands("sendMessage", RATE_LIMITED, operation.sends);
             return Response::refused(vec![without_place(error)], Code::RateLimited);
         }
-        let Operation { kind, request, shape, .. } = operation;
+        let Operation { kind, document, shape, .. } = operation;
+        let request = planned_request(document, &session);
         let span = tracing::debug_span!("execute", graphql.operation.type = %kind);
         let executing = async {
             session.app.views_are_current().await.top_level(&session)?;
-            Ok(self.schema.execute(request.data(Arc::clone(&session))).await)
+            Ok(self.schema.execute(request).await)
         };
         let executing = AssertUnwindSafe(executing).catch_unwind().instrument(span);
         let executed = match self.time {
@@ -155,8 +168,11 @@ impl Executor {
             let executor = Arc::clone(self);
             return stream::once(async move { executor.execute(operation, session).await }).boxed();
         }
-        let Operation { request, shape, .. } = operation;
-        let responses = AssertUnwindSafe(self.schema.execute_stream(request.data(Arc::clone(&session)))).catch_unwind();
+        let Operation { document, shape, .. } = operation;
+        if inbox(&document).is_some() {
+            return follow(self.schema.clone(), document, shape, session);
+        }
+        let responses = AssertUnwindSafe(self.schema.execute_stream(planned_request(document, &session))).catch_unwind();
         let answer = move |(place, response): (usize, Result<_, _>)| match response {
             Ok(executed) if place == 0 => Response::first(&shape, executed),
             Ok(executed) => Response::executed(&shape, executed),
@@ -166,6 +182,12 @@ impl Executor {
     }
 }
 
+fn planned_request(document: ExecutableDocument, session: &Arc<Session>) -> Request {
+    let mut request = Request::new("").data(Arc::clone(session));
+    request.set_parsed_query(document);
+    request
+}
+
 /// What is wrong with a variable, without the value: it may be a text that nobody else should read.
 fn without_value(message: &str) -> String {
     let (what, value) = message.split_once(": ").unwrap_or((message, ""));
@@ -173,7 +195,7 @@ fn without_value(message: &str) -> String {
     format!("{what}{expected}")
 }
 
-fn panicked(session: &Session) -> Response {
+pub(super) fn panicked(session: &Session) -> Response {
     tracing::error!(request = %session.viewer.request(), "an operation panicked");
     broken(session, Code::Internal, session.language.internal())
 }

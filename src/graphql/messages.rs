@@ -51,6 +51,14 @@ impl Language {
         }
     }
 
+    /// An operation for which there is no room.
+    pub(super) fn busy(self) -> &'static str {
+        match self {
+            Self::English => "the service has too much to do: please try again in a moment",
+            Self::French => "le service est trop sollicité : veuillez réessayer dans un instant",
+        }
+    }
+
     pub(super) fn forbidden(self, forbidden: Forbidden) -> String {
         match self {
             Self::English => forbidden.to_string(),
@@ -99,9 +107,9 @@ fn in_french(refusal: Refusal) -> &'static str {
         Refusal::UserLimitReached => "la communauté a atteint la limite de son offre : veuillez contacter l'assistance",
         Refusal::InvalidInput(InvalidInput::UserId) => "un identifiant d'utilisateur a de 1 à 128 caractères parmi A-Z a-z 0-9 . _ : @ | -",
         Refusal::InvalidInput(InvalidInput::MessageId) => "un identifiant de message est un UUID comme 0192f0c1-5e2f-7cc3-98c4-dc0c0c07398f",
-        Refusal::InvalidInput(InvalidInput::Name) => "un nom a de 1 à 100 caractères, dont un visible, et aucun caractère de contrôle",
+        Refusal::InvalidInput(InvalidInput::Name) => "un nom a de 1 à 100 caractères, dont un visible, et aucun qui commande l'affichage",
         Refusal::InvalidInput(InvalidInput::Picture) => "une image est une URL http ou https d'au plus 2 048 octets",
-        Refusal::InvalidInput(InvalidInput::Title) => "un titre a de 1 à 60 caractères, dont un visible, et aucun caractère de contrôle",
+        Refusal::InvalidInput(InvalidInput::Title) => "un titre a de 1 à 60 caractères, dont un visible, et aucun qui commande l'affichage",
         Refusal::InvalidInput(InvalidInput::ListTemplate) => "un modèle de liste est 1, 2 ou 3",
         Refusal::InvalidInput(InvalidInput::DetailTemplate) => "un modèle de détail est 1, 2 ou 3",
     }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Result, SimpleObject};
+use futures_util::future::BoxFuture;
 
 use super::errors::{TopLevel, UserError, UserErrorCode, or_refused};
 use super::session::Session;
@@ -367,13 +368,14 @@ impl Mutation {
 }
 
 /// Runs a command and counts what became of it.
-async fn counted<T>(command: &'static str, run: impl Future<Output = Result<T, AppError>>) -> Result<T, AppError> {
+fn counted<'a, T: 'a>(command: &'static str, run: impl Future<Output = Result<T, AppError>> + Send + 'a) -> impl Future<Output = Result<T, AppError>> + 'a {
+    let run: BoxFuture<'a, _> = Box::pin(run);
     let outcome = |error: &AppError| match error {
         AppError::Refused(_) => "refused",
         AppError::RateLimited { .. } => RATE_LIMITED,
         AppError::Unavailable(_) => "unavailable",
     };
-    METRICS.count_command(command, run, outcome).await
+    METRICS.count_command(command, run, outcome)
 }
 
 fn user_and_conversation(session: &Arc<Session>, view: Arc<UserView>) -> (User, Option<Conversation>) {

@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, Error, ID, Result, SimpleObject, Subscription, Union};
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
 
 use super::audit::{EventFilter, LoggedEvent};
 use super::cursors::Cursor as _;
 use super::errors::{TopLevel, bad_input};
+use super::follow::Delivered;
 use super::session::Session;
 use super::types::{ChatSection, Conversation, Message, User, conversation_node_id, load_view};
 use crate::app::feed::Told;
@@ -87,20 +88,24 @@ pub struct Subscription;
 impl Subscription {
     /// What concerns the viewer. With the last cursor seen, everything since comes first; then
     /// `CaughtUp`, then live.
-    async fn inbox(&self, context: &Context<'_>, after: Option<String>) -> impl Stream<Item = Result<InboxEvent>> + use<> {
+    async fn inbox(
+        &self,
+        context: &Context<'_>,
+        #[expect(unused_variables, reason = "who follows has looked at it")] after: Option<String>,
+    ) -> impl Stream<Item = Result<InboxEvent>> + use<> {
         let session = Arc::clone(Session::of(context));
-        let told = session.app.inbox(&session.viewer, after.as_deref());
-        let events = told.filter_map(move |told| {
-            let session = session.anew();
-            async move {
-                match told.top_level(&session) {
-                    Ok(told) => event(&session, told).await.transpose(),
-                    Err(error) => Some(Err(error)),
-                }
+        let delivered = Arc::clone(context.data_unchecked::<Arc<Delivered>>());
+        stream::once(async move {
+            let said = match delivered.take(&session)? {
+                Ok(told) => event(&session, told).await,
+                Err(error) => Err(error),
+            };
+            if said.is_err() {
+                delivered.fail();
             }
-        });
-        // What could not be told must not be passed over: after an error the client resumes from its last cursor.
-        until_it_fails(events)
+            said.transpose()
+        })
+        .filter_map(std::future::ready)
     }
 
     /// For the role `auditor`: the events of the log, or those wanted, as they are appended. With the cursor of an

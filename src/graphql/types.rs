@@ -4,12 +4,15 @@
 
 use std::sync::Arc;
 
-use async_graphql::{Enum, ID, InputValueError, InputValueResult, Interface, Object, Result, Scalar, ScalarType, SimpleObject, Value};
+use async_graphql::parser::types::Field;
+use async_graphql::resolver_utils::enum_value;
+use async_graphql::{Context, Enum, ID, InputValueError, InputValueResult, Interface, Object, Result, Scalar, ScalarType, SimpleObject, Value};
 use jiff::Timestamp as Instant;
 
 use super::connection::{MessageConnection, PageArguments, message_run};
 use super::cursors::MessageNumber;
 use super::errors::{TopLevel, internal};
+use super::ready::{Ready, perhaps, text, within};
 use super::session::Session;
 use crate::domain::conversation::Side;
 use crate::domain::event::Timestamp;
@@ -65,6 +68,36 @@ impl User {
     fn is_viewer(&self) -> bool {
         self.view.user.id == *self.session.viewer.id()
     }
+
+    fn picture(&self) -> &str {
+        let picture = self.view.user.user.profile.picture.as_ref();
+        picture.map_or(self.session.default_avatar(), |picture| picture.as_str())
+    }
+
+    fn takes_messages(&self) -> bool {
+        !self.is_viewer() && side(&self.view).can_message(self.view.user.user.contactable)
+    }
+
+    fn listed(&self) -> Option<Conversation> {
+        Conversation::listed(&self.session, Arc::clone(&self.view))
+    }
+}
+
+impl Ready for User {
+    fn ready(&self, field: &Field) -> Option<Value> {
+        let user = &self.view.user;
+        Some(match field.name.node.as_str() {
+            "id" => text(user.id.as_str()),
+            "name" => text(self.session.answer(user.user.profile.name.as_str()).ok()?),
+            "avatarUrl" => text(self.session.answer(self.picture()).ok()?),
+            "contactable" => user.user.contactable.into(),
+            "erased" => user.user.erased.into(),
+            "canMessage" => self.takes_messages().into(),
+            "blocked" => side(&self.view).is_blocking().into(),
+            "conversation" => perhaps(self.listed(), field)?,
+            _ => return None,
+        })
+    }
 }
 
 /// A registered user, as the viewer sees them.
@@ -81,8 +114,7 @@ impl User {
 
     /// The user's picture, or the service's default image.
     async fn avatar_url(&self) -> Result<&str> {
-        let picture = self.view.user.user.profile.picture.as_ref();
-        self.session.answer(picture.map_or(self.session.default_avatar(), |picture| picture.as_str()))
+        self.session.answer(self.picture())
     }
 
     /// Whether other users may write to them first.
@@ -97,7 +129,7 @@ impl User {
 
     /// Whether the viewer may write to them: whether to show the 'send a message' button.
     async fn can_message(&self) -> bool {
-        !self.is_viewer() && side(&self.view).can_message(self.view.user.user.contactable)
+        self.takes_messages()
     }
 
     /// Whether the viewer blocks them.
@@ -107,7 +139,7 @@ impl User {
 
     /// The conversation in the viewer's list, if it stands there.
     async fn conversation(&self) -> Option<Conversation> {
-        Conversation::listed(&self.session, Arc::clone(&self.view))
+        self.listed()
     }
 }
 
@@ -159,6 +191,39 @@ impl Conversation {
         let side = side(&self.view);
         if side.is_listed() { side.last_visible() } else { 0 }
     }
+
+    fn unread(&self) -> i32 {
+        let side = side(&self.view);
+        int(if side.is_listed() { side.unread() } else { 0 })
+    }
+
+    fn last(&self) -> Option<Message> {
+        let row = self.view.last_message.clone()?;
+        Some(Message { session: Arc::clone(&self.session), contact: Some(Arc::clone(&self.view)), me: None, row })
+    }
+
+    fn possible_actions(&self) -> impl Iterator<Item = ConversationAction> + use<> {
+        let side = side(&self.view);
+        let block = if side.is_blocking() { ConversationAction::Unblock } else { ConversationAction::Block };
+        let read = (side.is_listed() && self.view.shows_badge && side.unread() > 0).then_some(ConversationAction::MarkAsRead);
+        let delete = side.is_listed().then_some(ConversationAction::Delete);
+        [Some(block), read, delete].into_iter().flatten()
+    }
+}
+
+impl Ready for Conversation {
+    fn ready(&self, field: &Field) -> Option<Value> {
+        Some(match field.name.node.as_str() {
+            "id" => text(conversation_node_id(self.key())),
+            "contact" => within(&User::of(&self.session, Arc::clone(&self.view)), field)?,
+            "blocked" => self.is_blocked().into(),
+            "unreadCount" => self.unread().into(),
+            "lastMessage" => perhaps(self.last(), field)?,
+            "lastMessageAt" => self.last_at().map_or(Value::Null, |at| text(at.to_string())),
+            "actions" => Value::List(self.possible_actions().map(enum_value).collect()),
+            _ => return None,
+        })
+    }
 }
 
 /// A conversation's global id: no user id has a `/`, so neither can be taken for the other.
@@ -187,14 +252,12 @@ impl Conversation {
 
     /// The badge: messages of the contact that the viewer may see and has not read.
     async fn unread_count(&self) -> i32 {
-        let side = side(&self.view);
-        int(if side.is_listed() { side.unread() } else { 0 })
+        self.unread()
     }
 
     /// The last message that the viewer may see.
     async fn last_message(&self) -> Option<Message> {
-        let row = self.view.last_message.clone()?;
-        Some(Message { session: Arc::clone(&self.session), contact: Some(Arc::clone(&self.view)), row })
+        self.last()
     }
 
     async fn last_message_at(&self) -> Option<DateTime> {
@@ -203,22 +266,27 @@ impl Conversation {
 
     /// What the viewer can do with this row now.
     async fn actions(&self) -> Vec<ConversationAction> {
-        let side = side(&self.view);
-        let block = if side.is_blocking() { ConversationAction::Unblock } else { ConversationAction::Block };
-        let read = (side.is_listed() && self.view.shows_badge && side.unread() > 0).then_some(ConversationAction::MarkAsRead);
-        let delete = side.is_listed().then_some(ConversationAction::Delete);
-        [Some(block), read, delete].into_iter().flatten().collect()
+        self.possible_actions().collect()
     }
 
     /// The messages that the viewer may see, the oldest first: `last: 50` is the newest page.
-    async fn messages(&self, first: Option<i32>, after: Option<String>, last: Option<i32>, before: Option<String>) -> Result<MessageConnection> {
+    async fn messages(
+        &self,
+        context: &Context<'_>,
+        first: Option<i32>,
+        after: Option<String>,
+        last: Option<i32>,
+        before: Option<String>,
+    ) -> Result<MessageConnection> {
         let slice = PageArguments { first, after, last, before }.slice::<MessageNumber>()?;
         let visible = self.visible();
         let run = message_run(&slice, visible);
         let (from, to) = (*run.start(), *run.end());
         let rows =
             if run.is_empty() { vec![] } else { self.session.messages.load(Run { conversation: self.key(), from, to }).await.top_level(&self.session)? };
-        let message = |row| Message { session: Arc::clone(&self.session), contact: Some(Arc::clone(&self.view)), row };
+        let asks_who_sent = context.look_ahead().field("edges").field("node").field("sender").exists();
+        let me = if asks_who_sent { Some(self.session.me().await?) } else { None };
+        let message = |row| Message { session: Arc::clone(&self.session), contact: Some(Arc::clone(&self.view)), me: me.clone(), row };
         Ok(MessageConnection::of(rows.into_iter().map(message).collect(), from, visible))
     }
 }
@@ -229,12 +297,34 @@ pub(super) struct Message {
     session: Arc<Session>,
     /// The other user, where they were read with the message.
     contact: Option<Arc<UserView>>,
+    /// The viewer, likewise.
+    me: Option<Arc<UserView>>,
     row: MessageRow,
 }
 
 impl Message {
     pub(super) fn of(session: &Arc<Session>, contact: Option<Arc<UserView>>, row: MessageRow) -> Self {
-        Self { session: Arc::clone(session), contact, row }
+        Self { session: Arc::clone(session), contact, me: None, row }
+    }
+
+    fn is_mine(&self) -> bool {
+        self.row.sender == *self.session.viewer.id()
+    }
+}
+
+impl Ready for Message {
+    fn ready(&self, field: &Field) -> Option<Value> {
+        Some(match field.name.node.as_str() {
+            "id" => text(self.row.id.to_string()),
+            "sender" => {
+                let view = if self.is_mine() { self.me.as_ref() } else { self.contact.as_ref() };
+                within(&User::of(&self.session, Arc::clone(view?)), field)?
+            }
+            "text" => text(self.session.answer(self.row.text.as_str()).ok()?),
+            "sentAt" => text(self.row.sent_at.to_string()),
+            "mine" => self.is_mine().into(),
+            _ => return None,
+        })
     }
 }
 
@@ -248,7 +338,7 @@ impl Message {
 
     async fn sender(&self) -> Result<User> {
         let view = match &self.contact {
-            _ if self.row.sender == *self.session.viewer.id() => self.session.me().await?,
+            _ if self.is_mine() => self.session.me().await?,
             Some(contact) => Arc::clone(contact),
             None => load_view(&self.session, &self.row.sender).await?,
         };
@@ -266,7 +356,7 @@ impl Message {
 
     /// Whether the viewer sent it.
     async fn mine(&self) -> bool {
-        self.row.sender == *self.session.viewer.id()
+        self.is_mine()
     }
 }
 

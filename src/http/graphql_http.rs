@@ -13,10 +13,11 @@ use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::answer::Answer;
+use super::authentication::Unauthenticated;
 use super::negotiation::{self, Accepted, MediaType};
 use super::parameters::{self, Asked};
 use super::sign_in::{SignInRefusal, sign_in_as};
-use super::{Service, body, graphql_sse, graphql_ws, request_id, trace};
+use super::{Peer, Service, body, graphql_sse, graphql_ws, request_id, trace};
 use crate::app::access::{Identity, Viewer};
 use crate::graphql::{Call, Code, Language, Operation, OperationType, Response, Session};
 use crate::metrics::METRICS;
@@ -28,7 +29,7 @@ pub(super) async fn graphql(State(service): State<Service>, request: axum::extra
     if parts.method == Method::GET && is_upgrade {
         let language = negotiation::language(&parts.headers);
         return match WebSocketUpgrade::from_request_parts(&mut parts, &service).await {
-            Ok(upgrade) => graphql_ws::upgrade(service, upgrade, language),
+            Ok(upgrade) => graphql_ws::upgrade(service, upgrade, language, Peer::of(&parts.extensions)),
             Err(rejection) => rejection.into_response(),
         };
     }
@@ -47,6 +48,7 @@ struct Exchange<'a> {
     service: &'a Service,
     id: Uuid,
     headers: &'a HeaderMap,
+    peer: Peer,
     accepted: Accepted,
     language: Language,
 }
@@ -67,7 +69,7 @@ impl<'a> Exchange<'a> {
             return Err(refusal.with_allow("GET, POST"));
         }
         let accepted = negotiation::accepted(headers).ok_or_else(Answer::not_acceptable)?;
-        Ok(Self { service, id, headers, accepted, language: negotiation::language(headers) })
+        Ok(Self { service, id, headers, peer: Peer::of(&parts.extensions), accepted, language: negotiation::language(headers) })
     }
 
     async fn serve(&self, parts: &Parts, body: Body) -> Result<HttpResponse, Answer> {
@@ -88,7 +90,13 @@ impl<'a> Exchange<'a> {
 
     /// Whose the token is, before anything of the body is read.
     fn verify(&self) -> Result<Identity, Answer> {
-        self.service.0.verifier.verify_headers(self.headers).map_err(|why| self.not_signed_in(&SignInRefusal::Unauthenticated(why)))
+        self.service.0.verifier.verify_headers(self.headers).map_err(|why| {
+            if why == Unauthenticated::Expired || self.service.forgives(self.peer) {
+                self.not_signed_in(&SignInRefusal::Unauthenticated(why))
+            } else {
+                self.refuse(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, "too many requests from here have no token that is accepted")
+            }
+        })
     }
 
     async fn sign_in(&self, identity: Identity) -> Result<(Viewer, Identity), Answer> {
@@ -107,7 +115,7 @@ impl<'a> Exchange<'a> {
         let identity = self.verify()?;
         let max = self.service.0.limits.body;
         let body = body::read(body, max).await.map_err(|unread| self.refuse(unread.status(), Code::BadUserInput, &unread.to_string()))?;
-        let (viewer, identity) = self.sign_in(identity).await?;
+        let (viewer, identity) = Box::pin(self.sign_in(identity)).await?;
         let asked = parameters::of_body(&body, self.service.0.limits.batch);
         let asked = asked.map_err(|what| self.refuse(StatusCode::BAD_REQUEST, Code::BadUserInput, &what))?;
         Ok(Question { viewer, identity, asked })
@@ -135,7 +143,7 @@ impl<'a> Exchange<'a> {
                 self.admit(&operation, is_get)?;
                 Ok(Answer::of(media_type, self.execute(operation, viewer).await))
             }
-            Asked::Batch(calls) => Ok(Answer::batch(media_type, self.batch(calls, &viewer).await)),
+            Asked::Batch(calls) => Ok(Answer::batch(media_type, Box::pin(self.batch(calls, &viewer)).await)),
         }
     }
 

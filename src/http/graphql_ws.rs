@@ -19,10 +19,11 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::error::{Error as SocketError, ProtocolError};
 use tracing::Instrument as _;
 
+use super::authentication::Unauthenticated;
 use super::parameters::Parameters;
 use super::quotas::Place;
 use super::sign_in::{SignInRefusal, sign_in_as};
-use super::{FAR, Service, time_until, told_to_stop, trace};
+use super::{FAR, Peer, Service, time_until, told_to_stop, trace};
 use crate::app::access::Viewer;
 use crate::graphql::{Call, Code, Language, Operation, OperationType, Response, Session};
 use crate::metrics::{Held, METRICS};
@@ -159,7 +160,7 @@ struct Outgoing {
     last: bool,
 }
 
-pub(super) fn upgrade(service: Service, upgrade: WebSocketUpgrade, language: Language) -> HttpResponse {
+pub(super) fn upgrade(service: Service, upgrade: WebSocketUpgrade, language: Language, peer: Peer) -> HttpResponse {
     let max = service.0.limits.body;
     upgrade.protocols([PROTOCOL]).read_buffer_size(BUFFER_BYTES).write_buffer_size(BUFFER_BYTES).max_message_size(max).max_frame_size(max).on_upgrade(
         move |socket| async move {
@@ -167,7 +168,7 @@ pub(super) fn upgrade(service: Service, upgrade: WebSocketUpgrade, language: Lan
             let _counted = Held::one(&METRICS.sockets);
             let speaks = socket.protocol().is_some_and(|protocol| protocol.as_bytes() == PROTOCOL.as_bytes());
             let (sink, mut stream) = socket.split();
-            let mut connection = Connection::new(service, sink, language);
+            let mut connection = Connection::new(service, sink, language, peer);
             let close = if speaks { connection.run(&mut stream).await } else { Some(Close::SubprotocolNotAcceptable) };
             connection.end(close, stream).await;
         },
@@ -178,6 +179,7 @@ struct Connection {
     service: Service,
     sink: SplitSink<WebSocket, Message>,
     language: Language,
+    peer: Peer,
     viewer: Option<Viewer>,
     /// The socket's place among its user's.
     place: Option<Place>,
@@ -192,12 +194,13 @@ struct Connection {
 }
 
 impl Connection {
-    fn new(service: Service, sink: SplitSink<WebSocket, Message>, language: Language) -> Self {
+    fn new(service: Service, sink: SplitSink<WebSocket, Message>, language: Language, peer: Peer) -> Self {
         let (outgoing, responses) = mpsc::channel(WAITING);
         Self {
             service,
             sink,
             language,
+            peer,
             viewer: None,
             place: None,
             initialising: false,
@@ -280,7 +283,7 @@ impl Connection {
 
     async fn receive(&mut self, text: &str) -> Result<(), Option<Close>> {
         match serde_json::from_str(text) {
-            Ok(FromClient::ConnectionInit { payload }) => self.initialise(payload.unwrap_or_default()).await,
+            Ok(FromClient::ConnectionInit { payload }) => Box::pin(self.initialise(payload.unwrap_or_default())).await,
             Ok(FromClient::Ping { payload }) => self.send(ToClient::Pong { payload }.message()).await,
             Ok(FromClient::Pong { .. }) => Ok(()),
             Ok(FromClient::Subscribe { id, .. }) if id.is_empty() || id.len() > MAX_ID_BYTES => {
@@ -302,7 +305,14 @@ impl Connection {
             return Err(Some(Close::TooManyInitialisations));
         }
         let token = token(&payload).ok_or(Some(Close::Forbidden("Forbidden: connection_init has no token")))?;
-        let identity = self.service.0.verifier.verify(&token).map_err(|_| Some(Close::Forbidden("Forbidden: the token is not accepted")))?;
+        let identity = self.service.0.verifier.verify(&token).map_err(|why| {
+            let is_one_of_few = why == Unauthenticated::Expired || self.service.forgives(self.peer);
+            Some(if is_one_of_few {
+                Close::Forbidden("Forbidden: the token is not accepted")
+            } else {
+                Close::TryAgainLater("Too many tokens from here were not accepted")
+            })
+        })?;
         let app = self.service.0.app.clone();
         let (viewer, identity) = sign_in_as(&self.service, identity, self.language, app.new_id()).await.map_err(|refusal| {
             Some(match refusal {
@@ -362,7 +372,9 @@ impl Channel {
 
 /// Executes one operation and hands its responses to the socket.
 async fn operate(service: Service, session: Arc<Session>, call: Call, channel: Channel) {
-    let prepared = service.0.executor.prepare(&call).and_then(|operation| Ok((place_of(&service, &session, &operation)?, operation)));
+    let prepared = service.0.executor.prepare(&call);
+    drop(call);
+    let prepared = prepared.and_then(|operation| Ok((place_of(&service, &session, &operation)?, operation)));
     let (_place, operation) = match prepared {
         Ok(prepared) => prepared,
         Err(refused) => return channel.error(&refused).await,

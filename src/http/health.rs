@@ -1,6 +1,5 @@
 //! Whether the service lives, whether it can serve, and what it measures of itself.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::Extension;
@@ -8,15 +7,11 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
-use super::Service;
+use super::{Peer, Service};
 use crate::metrics::METRICS;
 
 /// How long the views may stand still while there is something to show.
 const STANDSTILL: Duration = Duration::from_secs(2);
-
-/// Who is at the other end of a connection.
-#[derive(Clone, Copy)]
-pub(super) struct Peer(pub SocketAddr);
 
 /// The process answers.
 pub(super) async fn live() -> &'static str {

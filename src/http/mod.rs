@@ -16,12 +16,13 @@ mod quotas;
 mod sign_in;
 mod trace;
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use axum::routing::{any, get, post};
 use futures_util::pin_mut;
 use hyper::server::conn::http1;
@@ -35,6 +36,7 @@ use tower_http::cors::CorsLayer;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::rate::Rate;
 use crate::domain::event::Timestamp;
 use crate::graphql::Executor;
 use authentication::{TokenSigner, Verifier};
@@ -44,6 +46,8 @@ use quotas::Quota;
 const HEADER_PATIENCE: Duration = Duration::from_secs(30);
 /// How long to wait when no connection can be taken.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// Tokens a second from one address that may be wrong, with a burst of five times that; above it they are not told apart.
+const FAILURES: u32 = 50;
 /// The header of a request's id, both ways.
 const REQUEST_ID: &str = "x-request-id";
 /// How long a browser may remember that a page of another origin may ask.
@@ -64,6 +68,8 @@ struct Shared {
     sockets: Arc<Quota>,
     subscriptions: Arc<Quota>,
     verifier: Verifier,
+    /// Whose tokens were not accepted, by where they came from.
+    failures: Rate<IpAddr>,
     /// Where the default image is, for front ends on other origins too.
     default_avatar: Arc<str>,
     /// Development mode: a sign-in by name, and GraphiQL.
@@ -73,6 +79,23 @@ struct Shared {
     stopping: watch::Receiver<bool>,
     /// Held by each connection and each open socket, so that stopping can wait for them.
     open: mpsc::WeakSender<()>,
+}
+
+impl Service {
+    /// Whether another token that is not accepted may be told so from there. It takes nothing from those that are.
+    fn forgives(&self, Peer(from): Peer) -> bool {
+        self.0.failures.take(&from.ip(), 1, self.0.app.now()).is_ok()
+    }
+}
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Copy)]
+struct Peer(SocketAddr);
+
+impl Peer {
+    fn of(extensions: &Extensions) -> Self {
+        *extensions.get().expect("every request came over a connection")
+    }
 }
 
 /// What an operator can set.
@@ -121,6 +144,7 @@ pub async fn serve(listener: TcpListener, app: App, settings: Settings, stop: wa
         sockets: Quota::new(settings.limits.sockets),
         subscriptions: Quota::new(settings.limits.subscriptions),
         verifier: settings.verifier,
+        failures: Rate::new(FAILURES),
         default_avatar: format!("{}{}", settings.public_url.trim_end_matches('/'), pages::DEFAULT_AVATAR_PATH).into(),
         development: settings.development,
         origins: settings.origins,
@@ -156,7 +180,7 @@ async fn accept(listener: TcpListener, router: Router, open: &mpsc::Sender<()>, 
             tracing::debug!(%error, "a connection went away");
             continue;
         }
-        let service = router.clone().map_request(beside(health::Peer(peer)));
+        let service = router.clone().map_request(beside(Peer(peer)));
         let connection = http.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service)).with_upgrades();
         let (held_open, mut stop) = (open.clone(), stop.clone());
         tokio::spawn(async move {
@@ -181,7 +205,7 @@ async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
 }
 
 /// Puts who is at the other end beside a request.
-fn beside<B>(peer: health::Peer) -> impl Fn(Request<B>) -> Request<B> + Clone {
+fn beside<B>(peer: Peer) -> impl Fn(Request<B>) -> Request<B> + Clone {
     move |mut request| {
         request.extensions_mut().insert(peer);
         request

@@ -5,6 +5,7 @@
 pub mod client;
 pub mod community;
 pub mod latencies;
+pub mod plot;
 pub mod run;
 
 use std::io;

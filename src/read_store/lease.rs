@@ -102,7 +102,7 @@ impl Lease {
     pub async fn apply(&self, rows: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
         match &self.0 {
             Held::Sqlite(lease) => lease.apply(rows, checkpoint).await,
-            Held::Postgres(lease) => lease.apply(rows, checkpoint).await,
+            Held::Postgres(lease) => Box::pin(lease.apply(rows, checkpoint)).await,
         }
     }
 

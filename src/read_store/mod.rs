@@ -49,6 +49,9 @@ pub enum StoreError {
     /// It cannot be reached now; it may be later.
     #[error("the read store cannot be reached: {0}")]
     Unavailable(Arc<str>),
+    /// Its disk is full. Nothing was written, and what is there can be read.
+    #[error("the disk of the read store is full")]
+    NoRoom,
     /// Another node leads the projections. Nothing was written.
     #[error("another node leads the projections of the read store")]
     Fenced,
@@ -122,22 +125,26 @@ macro_rules! read {
                 let $reader = &mut store.reader($moment)?;
                 $query.await
             }
+            // In a box: whoever may read would have room for it otherwise, where there is no network too.
             Kept::Postgres(store) => {
-                let mut connection = store.reader($moment).await?;
-                let $reader = &mut connection;
-                match $query.await {
-                    Err(StoreError::Unavailable(_)) => {
-                        let mut connection = store.reader($moment).await?;
-                        let $reader = &mut connection;
-                        let answer = $query.await;
-                        connection.end().await;
-                        answer
+                Box::pin(async {
+                    let mut connection = store.reader($moment).await?;
+                    let $reader = &mut connection;
+                    match $query.await {
+                        Err(StoreError::Unavailable(_)) => {
+                            let mut connection = store.reader($moment).await?;
+                            let $reader = &mut connection;
+                            let answer = $query.await;
+                            connection.end().await;
+                            answer
+                        }
+                        answer => {
+                            connection.end().await;
+                            answer
+                        }
                     }
-                    answer => {
-                        connection.end().await;
-                        answer
-                    }
-                }
+                })
+                .await
             }
         }
     }};

@@ -431,6 +431,9 @@ fn write_rows(connection: &Connection, changed: &Rows) -> Result<(), rusqlite::E
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn failed(error: rusqlite::Error) -> StoreError {
+    if sqlite::is_full(&error) {
+        return StoreError::NoRoom;
+    }
     StoreError::Failed(error.to_string().into())
 }
 

@@ -348,9 +348,12 @@ test('a token that is not right shows the sign-in, and one in the address is tak
   assert.equal(new URL(page.url()).hash, '#/');
   await page.getByText('Find somebody to write to').waitFor();
   assert.equal(await page.getByRole('link', { name: 'Chat section' }).isVisible(), false, 'no back office for her');
-  // While the client is open: somebody else signs in.
+  // While the client is open: nobody else is signed in by an address, and hers is renewed.
   await page.goto(`${service.url}/#token=${service.token('omar')}`);
-  await page.waitForFunction((token) => sessionStorage.getItem('entrenous:token') === token, service.token('omar'));
+  await page.waitForFunction(() => location.hash === '#/');
+  const renewed = service.token('nora', { name: 'Nora' });
+  await page.goto(`${service.url}/#token=${renewed}`);
+  await page.waitForFunction((token) => sessionStorage.getItem('entrenous:token') === token, renewed);
   await page.getByText('Connected').waitFor();
   assert.equal(new URL(page.url()).hash, '#/');
   await context.close();

@@ -143,6 +143,13 @@ impl Inside {
         serde_json::to_value(self.executor.execute(operation, self.session(viewer)).await).expect("JSON")
     }
 
+    /// The same; none where the operation is not executed at all.
+    pub async fn try_respond(&self, viewer: &Viewer, query: &str) -> Option<Value> {
+        let call = Call { document: DocumentReference { text: Some(query.to_owned()), id: None }, ..Call::default() };
+        let operation = self.executor.prepare(&call).ok()?;
+        Some(serde_json::to_value(self.executor.execute(operation, self.session(viewer)).await).expect("JSON"))
+    }
+
     /// From now on nothing that happens is shown, as long as what is returned is held.
     pub async fn stall(&mut self) -> projector::Reporter {
         self.projecting.abort();
@@ -197,6 +204,12 @@ impl Inside {
 
     pub fn views(&self) -> StoreUrl {
         self.place.views(self.node)
+    }
+
+    /// Every row of the views, once they show all that was appended.
+    pub async fn rows(&self) -> Vec<String> {
+        self.app.views_reach_head().await.expect("caught up");
+        dump(&self.views()).await
     }
 
     /// Ends what folds, and lets another begin.

@@ -20,6 +20,7 @@ pub struct Server {
     pub url: String,
     folder: Arc<TempDir>,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     errors: Arc<Mutex<String>>,
     reader: Option<thread::JoinHandle<()>>,
 }
@@ -58,8 +59,19 @@ impl Server {
         Self::start_in(folder, arguments)
     }
 
+    /// With variables of its environment, each time that it is started.
+    #[must_use]
+    pub fn start_in_environment(folder: TempDir, environment: &[(&str, String)]) -> Self {
+        Self::start_so(Arc::new(folder), vec![], environment.iter().map(|(name, value)| ((*name).to_owned(), value.clone())).collect())
+    }
+
     fn start_in(folder: Arc<TempDir>, arguments: Vec<String>) -> Self {
+        Self::start_so(folder, arguments, vec![])
+    }
+
+    fn start_so(folder: Arc<TempDir>, arguments: Vec<String>, environment: Vec<(String, String)>) -> Self {
         let mut command = Command::new(BINARY);
+        command.envs(environment.clone());
         command.args(["serve", "--listen", "127.0.0.1:0", "--data"]).arg(folder.path()).args(&arguments);
         if !arguments.contains(&"--send-rate".to_owned()) {
             command.args(["--send-rate", "0"]);
@@ -80,7 +92,7 @@ impl Server {
         });
         let url = greeting.split_whitespace().find(|word| word.starts_with("http://")).map(|url| url.trim_end_matches([',', '.']).to_owned());
         let url = url.unwrap_or_else(|| panic!("no address in {greeting:?}: {}", errors.lock().expect("not poisoned")));
-        Self { child, url, folder, arguments, errors, reader: Some(reader) }
+        Self { child, url, folder, arguments, environment, errors, reader: Some(reader) }
     }
 
     #[must_use]
@@ -172,7 +184,7 @@ impl Server {
     #[must_use]
     pub fn again(mut self) -> Self {
         self.kill();
-        Self::start_in(Arc::clone(&self.folder), self.arguments.clone())
+        Self::start_so(Arc::clone(&self.folder), self.arguments.clone(), self.environment.clone())
     }
 
     #[must_use]

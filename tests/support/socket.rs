@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -15,6 +16,8 @@ use super::{Person, Server};
 
 /// Longer than anything here takes: a wait that reaches it has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the service listens for somebody who says nothing, and a little more.
+const SILENCE: Duration = Duration::from_secs(90);
 
 /// Everything that tests look at in an inbox event.
 pub const INBOX: &str = "__typename
@@ -120,6 +123,13 @@ impl Socket {
         assert_eq!(message["type"], "next", "{message}");
         assert!(message["payload"].get("errors").is_none(), "{message}");
         Ok(message["payload"]["data"]["inbox"].take())
+    }
+
+    /// From now on it answers nothing, pings neither, until the other side ends the connection.
+    pub async fn silent(self) {
+        let MaybeTlsStream::Plain(mut connection) = self.stream.into_inner() else { panic!("no TLS here") };
+        let mut unanswered = Vec::new();
+        let _ended = timeout(2 * SILENCE, connection.read_to_end(&mut unanswered)).await.expect("let go");
     }
 
     /// Waits for the socket to be closed.

@@ -1,5 +1,7 @@
 //! Arguments of load, and of a community to put it on.
 
+use std::path::PathBuf;
+
 use clap::{Args, ValueEnum};
 use jiff::SignedDuration;
 
@@ -52,6 +54,15 @@ pub(in crate::cli) struct Bench {
     /// How many sockets follow an inbox in which nothing happens, at the end.
     #[arg(long, env = "ENTRENOUS_BENCH_IDLE", default_value_t = 0, value_name = "SOCKETS")]
     pub idle: usize,
+    /// Instead, services with so many messages each, such as 10000,100000: how long they take to start, and how fast they are.
+    #[arg(long, env = "ENTRENOUS_BENCH_SIZES", value_name = "MESSAGES", value_delimiter = ',', conflicts_with = "url")]
+    pub sizes: Vec<u64>,
+    /// Instead, messages at the rate for so long, such as 2h, measured again after each duration, and the service's memory.
+    #[arg(long, env = "ENTRENOUS_BENCH_SOAK", value_name = "DURATION", conflicts_with_all = ["url", "sizes"])]
+    pub soak: Option<SignedDuration>,
+    /// Where sizes or a soak are drawn, as SVG.
+    #[arg(long, env = "ENTRENOUS_BENCH_PLOT", value_name = "FILE")]
+    pub plot: Option<PathBuf>,
     /// How the figures look.
     #[arg(long, env = "ENTRENOUS_BENCH_FORMAT", default_value = "table", value_name = "FORMAT")]
     pub format: Report,

@@ -85,6 +85,9 @@ pub(in crate::cli) struct Edge {
     /// How long a query or mutation may take, such as 30s; 0s: for ever.
     #[arg(long, env = "ENTRENOUS_REQUEST_TIMEOUT", default_value = "30s", value_name = "DURATION")]
     pub request_timeout: SignedDuration,
+    /// How many queries and mutations may run at once. More are refused with UNAVAILABLE: come back in a second.
+    #[arg(long, env = "ENTRENOUS_MAX_RUNNING", default_value_t = 1_024, value_name = "OPERATIONS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub max_running: usize,
     /// Whether clients may ask for the schema.
     #[arg(long, env = "ENTRENOUS_INTROSPECTION", default_value = "on", value_name = "POLICY")]
     pub introspection: Introspection,
@@ -134,7 +137,7 @@ impl Edge {
             None => HashMap::new(),
         };
         let trusted = graphql::TrustedDocuments { documents, only: self.trusted_documents_only };
-        Ok(graphql::Options { limits, trusted, time: self.request_timeout.unsigned_abs() })
+        Ok(graphql::Options { limits, trusted, time: self.request_timeout.unsigned_abs(), running: self.max_running })
     }
 }
 

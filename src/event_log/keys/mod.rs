@@ -107,14 +107,22 @@ enum KeyStore {
     Postgres(PostgresKeys),
 }
 
-/// Calls the same on whichever store it is.
+/// Asks the same of whichever store it is. In a box: keys that are known, nearly all, are not asked for.
 macro_rules! kept {
     ($store:expr, $kept:ident => $call:expr) => {
         match $store {
-            KeyStore::Sqlite($kept) => $call,
-            KeyStore::Postgres($kept) => $call,
+            KeyStore::Sqlite($kept) => Box::pin($call).await,
+            KeyStore::Postgres($kept) => Box::pin($call).await,
         }
     };
+}
+
+/// An erasure that is not done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestedErasure {
+    pub user: UserId,
+    /// The log and the views tell of it: former views are left.
+    pub is_told: bool,
 }
 
 /// The keys, and the store that they are kept in. Cheap to clone.
@@ -170,7 +178,7 @@ impl Keyring {
             StoreUrl::Kurrent(_) => return Err(OpenError::Foreign { place: url.to_string(), what: "a key store" }),
         };
         let mut known = Known::default();
-        known.add(kept!(&store, store => store.all().await)?);
+        known.add(kept!(&store, store => store.all())?);
         Ok(Self::of(Some(store), known))
     }
 
@@ -189,7 +197,10 @@ impl Keyring {
 
     /// Names the store to the log that it belongs to; none without a store.
     pub(super) fn id(&self) -> Option<Uuid> {
-        self.0.store.as_ref().map(|store| kept!(store, store => store.id()))
+        self.0.store.as_ref().map(|store| match store {
+            KeyStore::Sqlite(store) => store.id(),
+            KeyStore::Postgres(store) => store.id(),
+        })
     }
 
     /// What is known here of a key, by its name.
@@ -216,7 +227,7 @@ impl Keyring {
         let store = self.0.store.as_ref().ok_or_else(|| LogError::Stopped("it has no key store".into()))?;
         for some in missing.chunks(TOGETHER) {
             let made = some.iter().map(|owner| (owner.to_string(), Key::generate())).collect();
-            let stored = kept!(store, store => store.add(made).await)?;
+            let stored = kept!(store, store => store.add(made))?;
             self.0.known.write().unwrap_or_else(PoisonError::into_inner).add(stored);
         }
         match self.known_of(authors, &mut found).first() {
@@ -249,7 +260,7 @@ impl Keyring {
     pub(super) async fn look_up(&self, names: Vec<String>) -> Result<(), LogError> {
         let Some(store) = &self.0.store else { return Ok(()) };
         for some in names.chunks(TOGETHER) {
-            let found = kept!(store, store => store.find(some.to_vec()).await)?;
+            let found = kept!(store, store => store.find(some.to_vec()))?;
             self.0.known.write().unwrap_or_else(PoisonError::into_inner).add(found);
         }
         Ok(())
@@ -263,7 +274,10 @@ impl Keyring {
     pub async fn begin_erasure(&self, owner: &UserId) -> Result<bool, LogError> {
         let store = self.store()?;
         self.forget(owner);
-        kept!(store, store => store.begin_erasure(owner.to_string()).await)
+        let was_there = kept!(store, store => store.begin_erasure(owner.to_string()));
+        // Whoever wrote meanwhile was given the old one again.
+        self.forget(owner);
+        was_there
     }
 
     /// Forgets an author's key, which may have been destroyed elsewhere.
@@ -280,16 +294,17 @@ impl Keyring {
     /// When the store fails.
     pub async fn request_erasure(&self, owner: &UserId) -> Result<(), LogError> {
         let store = self.store()?;
-        kept!(store, store => store.request(owner.to_string()).await)
+        kept!(store, store => store.request(owner.to_string()))
     }
 
-    /// Whose erasure was asked for and is not done.
+    /// The erasures that were asked for and are not done.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn requested_erasures(&self) -> Result<Vec<UserId>, LogError> {
+    pub async fn requested_erasures(&self) -> Result<Vec<RequestedErasure>, LogError> {
         let Some(store) = &self.0.store else { return Ok(vec![]) };
-        Ok(kept!(store, store => store.requested().await)?.into_iter().map(UserId::from_stored).collect())
+        let requested = kept!(store, store => store.requested())?;
+        Ok(requested.into_iter().map(|(user, is_told)| RequestedErasure { user: UserId::from_stored(user), is_told }).collect())
     }
 
     /// The log and the views tell of an erasure; something is left to do.
@@ -298,16 +313,16 @@ impl Keyring {
     /// When the store fails.
     pub async fn erasure_is_told(&self, owner: &UserId) -> Result<(), LogError> {
         let store = self.store()?;
-        kept!(store, store => store.erasure_is_told(owner.to_string()).await)
+        kept!(store, store => store.erasure_is_told(owner.to_string()))
     }
 
-    /// Nothing is left to do.
+    /// Nothing is left to do of an erasure that was told of, unless it was asked for again since.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn erasure_is_done(&self, owner: &UserId) -> Result<(), LogError> {
         let store = self.store()?;
-        kept!(store, store => store.erasure_is_done(owner.to_string()).await)
+        kept!(store, store => store.erasure_is_done(owner.to_string()))
     }
 
     fn store(&self) -> Result<&KeyStore, LogError> {
@@ -320,9 +335,9 @@ impl Keyring {
     /// When a store fails.
     pub async fn take_in(&self, other: &Self) -> Result<(), LogError> {
         let (Some(store), Some(from)) = (&self.0.store, &other.0.store) else { return Ok(()) };
-        let all = kept!(from, from => from.all().await).map_err(|error| LogError::Read(error.to_string().into()))?;
-        kept!(store, store => store.copy(all).await)?;
-        let all = kept!(store, store => store.all().await).map_err(|error| LogError::Read(error.to_string().into()))?;
+        let all = kept!(from, from => from.all()).map_err(|error| LogError::Read(error.to_string().into()))?;
+        kept!(store, store => store.copy(all))?;
+        let all = kept!(store, store => store.all()).map_err(|error| LogError::Read(error.to_string().into()))?;
         self.0.known.write().unwrap_or_else(PoisonError::into_inner).add(all);
         Ok(())
     }

@@ -24,13 +24,13 @@ const ALL: &str = "select id, owner, key from keys";
 const FIND: &str = "select id, owner, key from keys where id = any($1)";
 const IN_USE: &str = "select id, owner, key from keys where owner = any($1) and key is not null";
 const ADD: &str = "insert into keys (id, owner, key) select * from unnest($1::text[], $2::text[], $3::bytea[]) on conflict do nothing";
-const BEGIN: &str = "update erasures set begun = true where owner = $1 and exists (select from keys where owner = $1 and key is not null)";
+const BEGIN: &str = "update erasures set begun = true where owner = $1";
 const BEGUN: &str = "select begun from erasures where owner = $1";
-const TOLD: &str = "update erasures set begun = false where owner = $1";
+const TOLD: &str = "update erasures set begun = false, told = true where owner = $1";
 const DESTROY: &str = "update keys set key = null where owner = $1 and key is not null";
-const REQUEST: &str = "insert into erasures (owner) values ($1) on conflict do nothing";
-const REQUESTED: &str = "select owner from erasures order by owner";
-const DONE: &str = "delete from erasures where owner = $1";
+const REQUEST: &str = "insert into erasures (owner) values ($1) on conflict (owner) do update set told = false";
+const REQUESTED: &str = "select owner, told from erasures order by owner";
+const DONE: &str = "delete from erasures where owner = $1 and told";
 
 #[derive(Clone)]
 pub(super) struct PostgresKeys {
@@ -91,8 +91,9 @@ impl PostgresKeys {
         let mut client = self.pool.get().await.map_err(unavailable)?;
         let begin = async {
             let transaction = client.transaction().await?;
-            for statement in [REQUEST, BEGIN, DESTROY] {
-                transaction.execute(statement, &[&owner]).await?;
+            transaction.execute(REQUEST, &[&owner]).await?;
+            if transaction.execute(DESTROY, &[&owner]).await? > 0 {
+                transaction.execute(BEGIN, &[&owner]).await?;
             }
             let is_begun = transaction.query_one(BEGUN, &[&owner]).await?.get(0);
             transaction.commit().await?;
@@ -106,8 +107,8 @@ impl PostgresKeys {
         self.query(REQUEST, &[&owner]).await.map(|_| ())
     }
 
-    pub(super) async fn requested(&self) -> Result<Vec<String>, LogError> {
-        Ok(self.query(REQUESTED, &[]).await?.iter().map(|row| row.get(0)).collect())
+    pub(super) async fn requested(&self) -> Result<Vec<(String, bool)>, LogError> {
+        Ok(self.query(REQUESTED, &[]).await?.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
     pub(super) async fn erasure_is_told(&self, owner: String) -> Result<(), LogError> {

@@ -27,13 +27,13 @@ const ALL: &str = "select id, owner, key from keys";
 const FIND: &str = "select id, owner, key from keys where id = ?1";
 const IN_USE: &str = "select id, owner, key from keys where owner = ?1 and key is not null";
 const ADD: &str = "insert into keys (id, owner, key) values (?1, ?2, ?3) on conflict do nothing";
-const BEGIN: &str = "update erasures set begun = true where owner = ?1 and exists (select 1 from keys where owner = ?1 and key is not null)";
+const BEGIN: &str = "update erasures set begun = true where owner = ?1";
 const BEGUN: &str = "select begun from erasures where owner = ?1";
-const TOLD: &str = "update erasures set begun = false where owner = ?1";
+const TOLD: &str = "update erasures set begun = false, told = true where owner = ?1";
 const DESTROY: &str = "update keys set key = null where owner = ?1 and key is not null";
-const REQUEST: &str = "insert into erasures (owner) values (?1) on conflict do nothing";
-const REQUESTED: &str = "select owner from erasures order by owner";
-const DONE: &str = "delete from erasures where owner = ?1";
+const REQUEST: &str = "insert into erasures (owner) values (?1) on conflict (owner) do update set told = false";
+const REQUESTED: &str = "select owner, told from erasures order by owner";
+const DONE: &str = "delete from erasures where owner = ?1 and told";
 
 #[derive(Clone)]
 pub(super) struct SqliteKeys {
@@ -114,8 +114,9 @@ impl SqliteKeys {
     pub(super) async fn begin_erasure(&self, owner: String) -> Result<bool, LogError> {
         let begin = move |connection: &mut Connection| {
             let transaction = connection.transaction()?;
-            for statement in [REQUEST, BEGIN, DESTROY] {
-                transaction.execute(statement, [&owner])?;
+            transaction.execute(REQUEST, [&owner])?;
+            if transaction.execute(DESTROY, [&owner])? > 0 {
+                transaction.execute(BEGIN, [&owner])?;
             }
             let is_begun = transaction.query_row(BEGUN, [&owner], |row| row.get(0))?;
             transaction.commit()?;
@@ -130,8 +131,8 @@ impl SqliteKeys {
         self.run(move |connection| connection.execute(REQUEST, [owner]).map(|_| ())).await
     }
 
-    pub(super) async fn requested(&self) -> Result<Vec<String>, LogError> {
-        self.run(|connection| connection.prepare_cached(REQUESTED)?.query_map([], |row| row.get(0))?.collect()).await
+    pub(super) async fn requested(&self) -> Result<Vec<(String, bool)>, LogError> {
+        self.run(|connection| connection.prepare_cached(REQUESTED)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()).await
     }
 
     pub(super) async fn erasure_is_told(&self, owner: String) -> Result<(), LogError> {

@@ -10,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use self::writer::Writer;
+use self::writer::{Streams, Writer};
 use super::merkle::{Frontier, Hash};
 use super::orders::{Draft, Orders, Outcome, orders};
 use super::{Clock, LogError, OpenError, StoredEvent, kept_frontier, without_holes};
@@ -87,7 +87,7 @@ impl SqliteEventLog {
         let tree = caught_up_tree(&writer, position).map_err(&sqlite_error)?;
         let wal = WalKeeper::start(path).map_err(&sqlite_error)?;
         let log = Self::reading(path, orders, head, None).map_err(&sqlite_error)?;
-        let writer = Writer { connection: writer, wal, clock, position, at, tree, head: head_sender, lock };
+        let writer = Writer { connection: writer, wal, clock, position, at, tree, streams: Streams::default(), head: head_sender, lock };
         thread::Builder::new().name("event-log".into()).spawn(move || writer.run(waiting)).expect("a thread can be started");
         Ok(log)
     }

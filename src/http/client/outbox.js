@@ -90,3 +90,5 @@ async function empty() {
 }
 
 listen('live', () => void empty());
+// The inbox may be faster than the answer.
+listen('message', ({ message: { id } }) => { if (all().some((waiting) => waiting.id === id)) discard(id); });

@@ -36,10 +36,19 @@ export async function signIn(why) {
   return token;
 }
 
-/** A token that comes into the address of an open client is somebody's who signs in now. */
+/** Whose token it is. @param {string | null} token */
+function subject(token) {
+  try {
+    return JSON.parse(atob((token ?? '').split('.')[1].replaceAll('-', '+').replaceAll('_', '/'))).sub;
+  } catch {
+    return undefined;
+  }
+}
+
+/** A token that comes into the address of an open client: for whoever is signed in a new one, for nobody else. Another page may have put it there. */
 export function takeToken() {
-  const token = fromAddress();
-  if (!token) return;
+  const token = fromAddress(), kept = sessionStorage.getItem(KEPT);
+  if (!token || (kept && subject(kept) !== subject(token))) return;
   sessionStorage.setItem(KEPT, token);
   location.reload();
 }

@@ -1,13 +1,15 @@
 //! `entrenous bench`: load on a running service, or on one that it starts and removes again.
 
+mod own;
+mod series;
+
 use std::fmt::Write as _;
-use std::io::{BufRead as _, BufReader};
-use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde_json::json;
 
+use self::own::Own;
 use super::arguments::{Bench, Report};
 use super::{keys, new_id, now, print, progress};
 use crate::http::authentication::{TokenClaims, TokenSigner};
@@ -19,20 +21,21 @@ const TOKEN_SECONDS: i64 = 24 * 3_600;
 
 pub(super) fn run(arguments: &Bench) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(measure(arguments))
+    match arguments.soak {
+        _ if !arguments.sizes.is_empty() => runtime.block_on(series::sizes(arguments)),
+        Some(soak) => runtime.block_on(series::soak(arguments, Duration::try_from(soak).context("a soak is longer than nothing")?)),
+        None => runtime.block_on(measure(arguments)),
+    }
 }
 
 async fn measure(arguments: &Bench) -> anyhow::Result<()> {
     let own = if arguments.url.is_none() { Some(Own::start(arguments.users)?) } else { None };
     let (host, secret) = match (&arguments.url, &own) {
         (Some(url), _) => (host_of(url)?, secret(arguments)?),
-        (None, Some(own)) => (own.host.clone(), own.secret.clone().into_bytes()),
+        (None, Some(own)) => (own.host().to_owned(), own.secret.clone().into_bytes()),
         (None, None) => unreachable!("one is started where none is named"),
     };
-    let target = Target::new(&host, tokens(arguments, &secret), new_id);
-    let duration = Duration::try_from(arguments.duration).ok().filter(|duration| !duration.is_zero()).context("a duration is longer than nothing")?;
-    let pairs = arguments.pairs.unwrap_or(arguments.users * 10).max(1);
-    let plan = Plan { clients: arguments.clients, pairs, rate: arguments.rate, duration, idle: arguments.idle };
+    let (target, plan) = (target_of(arguments, &host, &secret), plan(arguments)?);
     let resident = own.as_ref().and_then(Own::resident_mib);
 
     let steps = [("registering", arguments.users as u64), ("filling", target.readers() as u64)];
@@ -64,6 +67,16 @@ async fn measure(arguments: &Bench) -> anyhow::Result<()> {
     }
 }
 
+fn target_of(arguments: &Bench, host: &str, secret: &[u8]) -> Target {
+    Target::new(host, tokens(arguments, secret), new_id)
+}
+
+fn plan(arguments: &Bench) -> anyhow::Result<Plan> {
+    let duration = Duration::try_from(arguments.duration).ok().filter(|duration| !duration.is_zero()).context("a duration is longer than nothing")?;
+    let pairs = arguments.pairs.unwrap_or(arguments.users * 10).max(1);
+    Ok(Plan { clients: arguments.clients, pairs, rate: arguments.rate, duration, idle: arguments.idle })
+}
+
 /// `http://host:port` without a path.
 fn host_of(url: &str) -> anyhow::Result<String> {
     let host = url.strip_prefix("http://").context("a load speaks HTTP without TLS: name the service itself, as http://host:port")?;
@@ -91,49 +104,6 @@ fn tokens(arguments: &Bench, secret: &[u8]) -> Vec<(String, String)> {
         (sub, token)
     };
     (0..arguments.users as u64).map(holder).collect()
-}
-
-/// A service of its own, in a temporary folder. Gone when it is dropped.
-struct Own {
-    child: Child,
-    host: String,
-    secret: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Own {
-    fn start(users: usize) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        let secret = format!("{}{}", new_id().simple(), new_id().simple());
-        let mut command = Command::new(std::env::current_exe()?);
-        command.args(["serve", "--listen", "127.0.0.1:0", "--send-rate", "0", "--trace", "warn", "--user-limit"]).arg(users.max(5_000).to_string());
-        command.arg("--data").arg(folder.path()).env("ENTRENOUS_TOKEN_SECRET", &secret);
-        let mut child = command.stdout(Stdio::piped()).spawn().context("the service cannot be started")?;
-        let mut greeting = String::new();
-        if let Some(output) = child.stdout.take() {
-            BufReader::new(output).read_line(&mut greeting)?;
-        }
-        let host = greeting.split_whitespace().find_map(|word| word.strip_prefix("http://")).map(|host| host.trim_end_matches([',', '.', '/']).to_owned());
-        let own = Self { child, host: host.unwrap_or_default(), secret, _folder: folder };
-        if own.host.is_empty() {
-            bail!("the service did not start");
-        }
-        Ok(own)
-    }
-
-    /// Where the system tells.
-    fn resident_mib(&self) -> Option<u64> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let kib: u64 = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()?;
-        Some(kib / 1_024)
-    }
-}
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        let _ended = self.child.kill();
-        let _reaped = self.child.wait();
-    }
 }
 
 fn table(figures: &[Figure], before: Option<u64>, after: Option<u64>, idle: Option<(usize, u64)>) -> String {
