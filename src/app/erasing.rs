@@ -44,17 +44,36 @@ impl App {
     /// # Errors
     /// As for [`App::erase_user`].
     pub async fn erase_by_operator(&self, user: &UserId) -> Result<FormerViews, AppError> {
+        self.erase(user, self.by_nobody()).await
+    }
+
+    fn by_nobody(&self) -> Metadata {
         let request = self.new_id();
-        self.erase(user, Metadata { actor: None, correlation: request, causation: request }).await
+        Metadata { actor: None, correlation: request, causation: request }
     }
 
     /// First the note and the key, then the event, which purges the views; last the note goes. Whatever comes in between,
     /// whoever finds the note does it all again.
     async fn erase(&self, user: &UserId, metadata: Metadata) -> Result<FormerViews, AppError> {
         let _one_at_a_time = self.0.erasing.lock().await;
+        self.erase_alone(user, metadata).await
+    }
+
+    async fn erase_alone(&self, user: &UserId, metadata: Metadata) -> Result<FormerViews, AppError> {
         self.tell_of_erasure(user, metadata).await?;
         self.0.log.keys().erasure_is_told(user).await?;
         self.end_erasure(user).await
+    }
+
+    /// What is noted of a user, as far as it is still so: what they wrote since they were erased, who may have come back,
+    /// is theirs.
+    async fn do_as_asked(&self, user: &UserId) -> Result<(), AppError> {
+        let _one_at_a_time = self.0.erasing.lock().await;
+        match self.0.log.keys().requested_erasures().await?.iter().find(|requested| requested.user == *user) {
+            Some(RequestedErasure { is_told: false, .. }) => self.erase_alone(user, self.by_nobody()).await.map(|_| ()),
+            Some(RequestedErasure { is_told: true, .. }) => self.end_erasure(user).await.map(|_| ()),
+            None => Ok(()),
+        }
     }
 
     /// What is left once the log and the views tell of it.
@@ -107,11 +126,9 @@ impl App {
                     continue;
                 }
             };
-            for RequestedErasure { user, is_told } in asked {
-                // What they wrote since they were erased, who may have come back, is theirs.
-                let erased = if is_told { self.end_erasure(&user).await } else { self.erase_by_operator(&user).await };
-                match erased {
-                    Ok(_) => {}
+            for RequestedErasure { user, .. } in asked {
+                match self.do_as_asked(&user).await {
+                    Ok(()) => {}
                     Err(AppError::Refused(_)) => {
                         let taken_off = async {
                             keys.erasure_is_told(&user).await?;

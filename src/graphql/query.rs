@@ -92,6 +92,7 @@ impl Query {
             Some(ConversationOrder::NewestFirst) => ListOrder::NewestFirst,
         };
         let page = session.app.conversations(&session.viewer, order, slice).await.top_level(session)?;
+        session.learn_me_for(context.look_ahead().field("edges").field("node").field("lastMessage")).await?;
         Ok(ConversationConnection::of(session, page))
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use async_graphql::{Context, Result};
+use async_graphql::{Context, Lookahead, Result};
 use tokio::sync::OnceCell;
 
 use super::errors::TopLevel;
@@ -84,5 +84,18 @@ impl Session {
             Ok::<_, async_graphql::Error>(Arc::new(view.ok_or_else(|| super::errors::internal("a signed-in user has no profile", self))?))
         };
         self.me.get_or_try_init(|| load).await.cloned()
+    }
+
+    /// The same where it was read already.
+    pub(super) fn known_me(&self) -> Option<Arc<UserView>> {
+        self.me.get().cloned()
+    }
+
+    /// Reads it ahead where it is asked who sent a message.
+    pub(super) async fn learn_me_for(&self, of_a_message: Lookahead<'_>) -> Result<()> {
+        if of_a_message.field("sender").exists() {
+            self.me().await?;
+        }
+        Ok(())
     }
 }

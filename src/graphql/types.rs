@@ -199,7 +199,7 @@ impl Conversation {
 
     fn last(&self) -> Option<Message> {
         let row = self.view.last_message.clone()?;
-        Some(Message { session: Arc::clone(&self.session), contact: Some(Arc::clone(&self.view)), me: None, row })
+        Some(Message { session: Arc::clone(&self.session), contact: Some(Arc::clone(&self.view)), row })
     }
 
     fn possible_actions(&self) -> impl Iterator<Item = ConversationAction> + use<> {
@@ -284,9 +284,8 @@ impl Conversation {
         let (from, to) = (*run.start(), *run.end());
         let rows =
             if run.is_empty() { vec![] } else { self.session.messages.load(Run { conversation: self.key(), from, to }).await.top_level(&self.session)? };
-        let asks_who_sent = context.look_ahead().field("edges").field("node").field("sender").exists();
-        let me = if asks_who_sent { Some(self.session.me().await?) } else { None };
-        let message = |row| Message { session: Arc::clone(&self.session), contact: Some(Arc::clone(&self.view)), me: me.clone(), row };
+        self.session.learn_me_for(context.look_ahead().field("edges").field("node")).await?;
+        let message = |row| Message { session: Arc::clone(&self.session), contact: Some(Arc::clone(&self.view)), row };
         Ok(MessageConnection::of(rows.into_iter().map(message).collect(), from, visible))
     }
 }
@@ -297,14 +296,12 @@ pub(super) struct Message {
     session: Arc<Session>,
     /// The other user, where they were read with the message.
     contact: Option<Arc<UserView>>,
-    /// The viewer, likewise.
-    me: Option<Arc<UserView>>,
     row: MessageRow,
 }
 
 impl Message {
     pub(super) fn of(session: &Arc<Session>, contact: Option<Arc<UserView>>, row: MessageRow) -> Self {
-        Self { session: Arc::clone(session), contact, me: None, row }
+        Self { session: Arc::clone(session), contact, row }
     }
 
     fn is_mine(&self) -> bool {
@@ -317,8 +314,8 @@ impl Ready for Message {
         Some(match field.name.node.as_str() {
             "id" => text(self.row.id.to_string()),
             "sender" => {
-                let view = if self.is_mine() { self.me.as_ref() } else { self.contact.as_ref() };
-                within(&User::of(&self.session, Arc::clone(view?)), field)?
+                let view = if self.is_mine() { self.session.known_me() } else { self.contact.clone() };
+                within(&User::of(&self.session, view?), field)?
             }
             "text" => text(self.session.answer(self.row.text.as_str()).ok()?),
             "sentAt" => text(self.row.sent_at.to_string()),
