@@ -19,4 +19,3 @@ create table conversations (
 ) without rowid;
 
 create index conversations_listed on conversations (owner, blocked, last_at, conversation) where listing = 'listed';
-create index conversations_by_id on conversations (conversation, owner);

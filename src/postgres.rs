@@ -67,16 +67,13 @@ pub(crate) fn reason(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// Whether the same may work later: the connection is gone, or the server stops, starts or has no room.
+/// Classes of errors that a statement itself is to blame for, or what is stored: not supported, a wrong value, a broken
+/// constraint, wrong SQL or no right to it, damage (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+const LASTING: [&str; 5] = ["0A", "22", "23", "42", "XX"];
+
+/// Whether the same may work later: the connection is gone, or the server stops, starts, has no room, only reads for now.
 pub(crate) fn is_passing(error: &tokio_postgres::Error) -> bool {
-    match error.as_db_error() {
-        // Classes 08, 53, 57P, 25P03 (idle in transaction too long), 40 (deadlock, serialisation), 55P03 (lock not available).
-        Some(error) => {
-            let code = error.code().code();
-            ["08", "53", "57", "40"].iter().any(|class| code.starts_with(class)) || matches!(code, "25P03" | "25P02" | "55P03")
-        }
-        None => true,
-    }
+    error.as_db_error().is_none_or(|error| !LASTING.iter().any(|class| error.code().code().starts_with(class)))
 }
 
 impl Server {
@@ -170,12 +167,14 @@ impl Drop for Looking {
 pub(crate) type IsKnown = Arc<dyn Fn(u64) -> bool + Send + Sync>;
 
 /// Looks at once, at every notification on a channel, after every reconnection, and now and then in case one
-/// was lost. What a notification says is never believed: it only wakes, or not where it says what is known.
+/// was lost. What a notification says is never believed: it only wakes, or not where it says what is known. `lost` hears
+/// that the connection is gone, and with it maybe what was seen.
 pub(crate) fn look_when_notified(
     server: Server,
     channel: &'static str,
     is_known: IsKnown,
     now_and_then: Duration,
+    lost: impl Fn() + Send + 'static,
     mut look: impl FnMut(Arc<Client>) -> BoxFuture<'static, Result<(), tokio_postgres::Error>> + Send + 'static,
 ) -> Looking {
     Looking(tokio::spawn(async move {
@@ -193,6 +192,7 @@ pub(crate) fn look_when_notified(
             }
             .await;
             if let Err(error) = listening {
+                lost();
                 tracing::warn!(place = %server.place, channel, reason = reason(&error), "the connection that is notified was lost");
             }
             backoff.wait().await;

@@ -1,11 +1,13 @@
 //! What the embedded log and the embedded read store have in common: how their files are opened,
 //! locked, read beside the writer, and kept from growing without end.
 
+use std::ffi::c_int;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Seek as _};
 use std::ops::{Deref, DerefMut};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -18,12 +20,16 @@ use crate::storage::OpenError;
 
 /// Statements kept prepared on a connection; more than this service has.
 const PREPARED_STATEMENTS: usize = 64;
-/// When the write-ahead log is folded back into its file.
-const WAL_LIMIT_BYTES: u64 = 16 << 20;
+/// Pages in the write-ahead log, of 4 KiB, from which on it is folded back into its file: the more, the more often one page
+/// was written before it is.
+const WAL_LIMIT_PAGES: u64 = 8_192;
+/// So few that the writer folds them itself; and how often they may be more.
+const LITTLE_PAGES: i64 = 256;
+const FOLDS: usize = 4;
 /// A file up to this size is checked page by page when it is opened.
 const CHECKED_WHOLE_BYTES: u64 = 64 << 20;
-/// How long the writer waits for readers to leave the write-ahead log before it goes on without truncating it.
-const TRUNCATE_PATIENCE: Duration = Duration::from_millis(50);
+/// How long the writer waits for readers to leave the write-ahead log before it goes on with it as it is.
+const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(50);
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
 impl OpenError {
@@ -123,13 +129,9 @@ pub(crate) fn use_wal(connection: &Connection, durability: Durability) -> Result
     connection.pragma_update(None, "synchronous", if durability == Durability::Full { "full" } else { "normal" })
 }
 
-/// Folds the write-ahead log into its file and empties it, waiting for readers that are in the way.
-///
-/// # Errors
-/// When they stay too long, too.
-pub(crate) fn truncate_wal(writer: &Connection) -> Result<(), rusqlite::Error> {
-    let is_busy: bool = writer.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get(0))?;
-    if is_busy { Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY), None)) } else { Ok(()) }
+/// Folds the write-ahead log into its file and empties it; false where readers were in the way.
+pub(crate) fn truncate_wal(writer: &Connection) -> Result<bool, rusqlite::Error> {
+    checkpoint(writer, "pragma wal_checkpoint(truncate)")
 }
 
 /// Whether something could not be written because the disk is full: nothing of it was, and it can be tried again.
@@ -290,29 +292,37 @@ impl<R: Deref<Target = Readers>> Drop for Lent<R> {
 }
 
 /// Keeps the write-ahead log of one writer short. Most of the work is done by a thread beside the
-/// writer; the rest, and the truncation, between two of the writer's transactions. A thread beside the
-/// writer alone would never catch up with a busy one. Readers never do it.
+/// writer; the rest, after which the log begins anew in its place, between two of the writer's transactions. A thread
+/// beside the writer alone would never catch up with a busy one. Readers never do it.
 pub(crate) struct WalKeeper {
-    wal: PathBuf,
+    /// Pages in the write-ahead log, as of the writer's last commit.
+    pages: Arc<AtomicU64>,
     orders: SyncSender<()>,
     outcomes: Receiver<Result<(), rusqlite::Error>>,
 }
 
 impl WalKeeper {
-    pub(crate) fn start(path: &Path) -> Result<Self, rusqlite::Error> {
+    /// For the writer of a file, which has to be the only one.
+    pub(crate) fn start(path: &Path, writer: &mut Connection) -> Result<Self, rusqlite::Error> {
+        let pages = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&pages);
+        writer.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, pages: c_int| {
+            counted.store(u64::try_from(pages).unwrap_or(0), Ordering::Relaxed);
+            Ok(())
+        }))?;
         let connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_PATIENCE)?;
         let (orders, to_do) = sync_channel::<()>(1);
         let (done, outcomes) = sync_channel(2);
         let keep = move || {
             while to_do.recv().is_ok() {
-                if done.send(connection.query_row("pragma wal_checkpoint(passive)", [], |_| Ok(()))).is_err() {
+                if done.send(fold_nearly_all(&connection)).is_err() {
                     return;
                 }
             }
         };
         thread::Builder::new().name("wal-keeper".into()).spawn(keep).expect("a thread can be started");
-        Ok(Self { wal: beside(path, "-wal"), orders, outcomes })
+        Ok(Self { pages, orders, outcomes })
     }
 
     /// Called by the writer between transactions. Readers that stay too long are no error: it is tried again.
@@ -322,16 +332,34 @@ impl WalKeeper {
     pub(crate) fn tend(&self, writer: &Connection) -> Result<(), rusqlite::Error> {
         if let Ok(folded) = self.outcomes.try_recv() {
             folded?;
-            writer.busy_timeout(TRUNCATE_PATIENCE)?;
-            let truncated = writer.query_row("pragma wal_checkpoint(truncate)", [], |_| Ok(()));
-            writer.busy_timeout(BUSY_PATIENCE)?;
-            return truncated;
+            return checkpoint(writer, "pragma wal_checkpoint(restart)").map(|_is_whole| ());
         }
-        if fs::metadata(&self.wal).is_ok_and(|wal| wal.len() > WAL_LIMIT_BYTES) {
+        if self.pages.load(Ordering::Relaxed) > WAL_LIMIT_PAGES {
             let _already_ordered = self.orders.try_send(());
         }
         Ok(())
     }
+}
+
+/// Folds what there is, and then what came meanwhile, until that is little.
+fn fold_nearly_all(connection: &Connection) -> Result<(), rusqlite::Error> {
+    let mut folded = 0;
+    for _ in 0..FOLDS {
+        let (pages, now_folded): (i64, i64) = connection.query_row("pragma wal_checkpoint(passive)", [], |row| Ok((row.get(1)?, row.get(2)?)))?;
+        if pages - folded < LITTLE_PAGES || now_folded <= folded {
+            break;
+        }
+        folded = now_folded;
+    }
+    Ok(())
+}
+
+/// Folds the write-ahead log, waiting a little for readers that are in the way; false where they stay longer.
+fn checkpoint(writer: &Connection, pragma: &str) -> Result<bool, rusqlite::Error> {
+    writer.busy_timeout(CHECKPOINT_PATIENCE)?;
+    let is_busy = writer.query_row(pragma, [], |row| row.get::<_, bool>(0));
+    writer.busy_timeout(BUSY_PATIENCE)?;
+    Ok(!is_busy?)
 }
 
 #[cfg(test)]

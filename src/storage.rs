@@ -49,12 +49,14 @@ impl fmt::Debug for StoreUrl {
     }
 }
 
-/// The scheme, the hosts and the path: neither who signs in nor any option.
+/// The scheme, the hosts and the path: neither who signs in nor any option. Where it cannot be told which is which, nothing.
 fn without_secrets(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let rest = rest.split('?').next().unwrap_or_default();
-    let hosts = rest.rsplit_once('@').map_or(rest, |(_, hosts)| hosts);
-    format!("{scheme}://{hosts}")
+    let shown = match (rest.rfind('@'), rest.find('?')) {
+        (Some(at), Some(question)) if question < at => "…",
+        (at, question) => &rest[at.map_or(0, |at| at + 1)..question.unwrap_or(rest.len())],
+    };
+    format!("{scheme}://{shown}")
 }
 
 /// Why a store cannot be used. Nothing in it was changed.
@@ -121,6 +123,7 @@ mod tests {
         assert_eq!(shown("sqlite:///a/b.db"), Ok("/a/b.db /a/b.db".to_owned()));
         assert_eq!(shown("postgres://me:se%40cret@db:5432/chat?password=secret"), Ok("postgres://db:5432/chat postgres://db:5432/chat".to_owned()));
         assert_eq!(shown("esdb+discover://admin:changeit@a:1,b:2?tls=false"), Ok("esdb+discover://a:1,b:2 esdb+discover://a:1,b:2".to_owned()));
+        assert_eq!(shown("postgres://me:se?cret@db:5432/chat"), Ok("postgres://… postgres://…".to_owned()), "a password, or an option?");
         for wrong in ["", "sqlite:", "events.db", "mysql://a", "postgres:a"] {
             assert!(shown(wrong).is_err(), "{wrong:?}");
         }

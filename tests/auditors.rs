@@ -253,6 +253,7 @@ async fn what_is_no_whole_log_is_not_imported() {
         ("no JSON", format!("{}\nwhat?", lines[0]), "line 2: it is not an event"),
         ("cut short", whole[..whole.len() - 30].to_owned(), &format!("line {}: it is not an event", lines.len())),
         ("nothing", String::new(), "has no events"),
+        ("in clear", whole.replace("}\n", ",\"opened\":true}\n"), "line 1: what people wrote in it is in clear"),
     ] {
         fs::write(&file, text).expect("written");
         let (ok, _, error) = import(&file, &target);

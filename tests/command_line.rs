@@ -142,6 +142,22 @@ async fn a_damaged_log_is_not_started_on() {
 }
 
 #[test]
+fn a_mistyped_address_is_not_told_again() {
+    for wrong in ["postgress://chat:S3cret@h/x", " postgres://chat:S3cret@h/x", "\"postgres://chat:S3cret@h/x\"", "POSTGRES://chat:S3cret@h/x"] {
+        for arguments in [["serve", "--log"], ["serve", "--views"], ["events", "--keys"], ["copy", "--from"]] {
+            let named = Command::new(BINARY).args(arguments).arg(wrong).output().expect("it runs");
+            let by_variable = Command::new(BINARY).arg(arguments[0]).env("ENTRENOUS_LOG", wrong).env("ENTRENOUS_COPY_FROM", wrong).output().expect("it runs");
+            for output in [named, by_variable] {
+                let told = String::from_utf8_lossy(&output.stderr);
+                assert!(!output.status.success() && !told.contains("S3cret"), "{arguments:?}: {told}");
+            }
+        }
+    }
+    let (_, _, error) = run(&["serve", "--log", "postgress://chat:S3cret@h/x"]);
+    assert!(error.contains("for '--log <URL>'") && error.contains("sqlite:FILE"), "it is told which, and what is right: {error}");
+}
+
+#[test]
 fn every_option_has_its_variable() {
     for command in ["serve", "token", "events", "import", "replay", "checkpoint", "prove", "verify", "projections", "copy"] {
         let (_, help, _) = run(&[command, "--help"]);

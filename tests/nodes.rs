@@ -296,3 +296,23 @@ async fn nodes_with_views_of_their_own_show_what_another_answered() {
     let views = |node: &Server| StoreUrl::Sqlite(node.file("views.db"));
     assert_eq!(dump(&views(&nodes[0])).await, dump(&views(&nodes[1])).await);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_is_told_twice_stops_at_once_though_its_database_does_not_answer() {
+    let database = Arc::new(tokio::task::spawn_blocking(Postgres::private_server).await.expect("a server"));
+    let url = database.url();
+    let mut node = Server::start_node(&url, Some(&url));
+    let [alice, bob] = node.people(["alice", "bob"]).await;
+    alice.sent(&bob, "salut").await;
+    let frozen = Arc::clone(&database);
+    tokio::task::spawn_blocking(move || frozen.freeze()).await.expect("frozen");
+    let query = "mutation($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";
+    let waiting = tokio::spawn(async move { alice.try_request(query, json!({ "input": { "to": "bob", "text": "encore" } })).await });
+    node.signal("TERM");
+    until("it is told", async || node.log().contains("stopping")).await;
+    node.signal("TERM");
+    let ended = tokio::task::spawn_blocking(move || node.wait()).await.expect("an end");
+    assert_eq!(ended.code(), Some(1), "what was under way was cut off");
+    assert!(waiting.await.expect("no panic").is_none(), "it was not answered");
+    tokio::task::spawn_blocking(move || database.thaw()).await.expect("thawed");
+}

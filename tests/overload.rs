@@ -1,9 +1,17 @@
 //! More than the service can do: some is refused at once and may be tried again, what is accepted is right, and
 //! afterwards all is well.
 
+use std::sync::Arc;
+
+use entrenous::app::{AppError, Fault};
+use entrenous::graphql::Options;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use serde_json::json;
 
 use crate::crash::whole_history;
+use crate::support::inside::{Back, Inside, Place};
+use crate::support::postgres;
 use crate::support::{Person, Server, sign};
 
 const SEND: &str = "mutation($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";
@@ -66,4 +74,36 @@ async fn who_tries_many_tokens_is_refused_and_nobody_else() {
     assert_eq!(refused.headers["retry-after"], "1");
     assert!(n >= 250, "a mistake costs nobody anything: {n}");
     alice.ask("{ me { id } }").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_log_hangs_commands_do_not_become_ever_more() {
+    const WRITERS: usize = 5_000;
+    let place = Arc::new(Place::new(Back::Postgres, Back::Sqlite).await);
+    let inside = Inside::start_node(Arc::clone(&place), 0, Options::default()).await;
+    let alice = inside.sign_in("alice").await;
+    for bob in 0..10 {
+        inside.sign_in(&format!("bob{bob}")).await;
+    }
+    let operator = postgres::connect(&place.url()).await;
+    operator.batch_execute("begin; select from entrenous_log.log for update").await.expect("the log's row");
+    let mut sends: FuturesUnordered<_> = (0..WRITERS)
+        .map(|n| {
+            let (app, alice) = (inside.app.clone(), alice.clone());
+            tokio::spawn(async move { app.send_message(&alice, &format!("bob{}", n % 10), "salut", None).await })
+        })
+        .collect();
+    let first = sends.next().await.expect("a send").expect("no panic");
+    assert!(matches!(first, Err(AppError::Unavailable(Fault::Full))), "{first:?}");
+    operator.batch_execute("rollback").await.expect("free again");
+    let mut sent = 0;
+    while let Some(outcome) = sends.next().await {
+        match outcome.expect("no panic") {
+            Ok(_) => sent += 1,
+            Err(error) => assert!(matches!(error, AppError::Unavailable(Fault::Full)), "{error:?}"),
+        }
+    }
+    assert!((1..WRITERS).contains(&sent), "{sent}");
+    let after = inside.app.log().latest().await.expect("a head").0;
+    assert_eq!(after, 11 + sent as u64, "what was refused was not done");
 }

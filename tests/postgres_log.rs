@@ -168,3 +168,51 @@ async fn an_address_that_leads_nowhere_is_told_without_its_password() {
     let tables = "select count(*) from information_schema.schemata where schema_name = 'entrenous_log'";
     assert_eq!(connect(&database.url()).await.query_one(tables, &[]).await.expect("a count").get::<_, i64>(0), 0, "and none is made");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn appends_wait_for_a_server_that_only_reads_for_a_while() {
+    let database = Database::create().await;
+    let log = open(&database.url()).await;
+    log.append(append(stream(1), 0, vec![message(1, 1)])).await.expect("appended");
+    let operator = database.client().await;
+    let only_reads = async |only: &str| {
+        let name: String = operator.query_one("select current_database()::text", &[]).await.expect("a name").get(0);
+        operator.batch_execute(&format!("alter database {name} set default_transaction_read_only = {only}")).await.expect("set");
+        let sessions =
+            "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and application_name = 'entrenous writer'";
+        operator.execute(sessions, &[]).await.expect("terminated");
+    };
+    only_reads("on").await;
+    let mut appended = Box::pin(log.append(append(stream(1), 1, vec![message(2, 2)])));
+    let refused = "select count(*) from pg_stat_database where datname = current_database() and sessions_killed >= 1";
+    assert_eq!(operator.query_one(refused, &[]).await.expect("a count").get::<_, i64>(0), 1);
+    tokio::select! {
+        outcome = &mut appended => panic!("nothing can be written: {outcome:?}"),
+        () = log.ended() => panic!("the writer is there"),
+        () = async {
+            // Until it has tried in another session than the first.
+            let tried = "select xact_rollback > $1 from pg_stat_database where datname = current_database()";
+            let before: i64 = operator.query_one("select xact_rollback from pg_stat_database where datname = current_database()", &[]).await.expect("a count").get(0);
+            while !operator.query_one(tried, &[&(before + 2)]).await.expect("a count").get::<_, bool>(0) {
+                tokio::task::yield_now().await;
+            }
+        } => {}
+    }
+    only_reads("off").await;
+    tokio::time::timeout(PATIENCE, appended).await.expect("within seconds").expect("appended");
+    assert_eq!(since(&log, Position(0)).await.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_lost_its_end_is_not_followed_any_more() {
+    let database = Database::create().await;
+    let log = open(&database.url()).await;
+    for n in 0..3u64 {
+        log.append(append(stream(1), n, vec![message(u128::from(n), n + 1)])).await.expect("appended");
+    }
+    // As another server would be that took over without the last of them.
+    database.client().await.batch_execute("delete from entrenous_log.events where position > 1; update entrenous_log.log set head = 1").await.expect("lost");
+    log.read_anew();
+    let outcome = log.follow(Position(1)).next(10).await;
+    assert!(matches!(outcome, Err(LogError::Shortened { known: Position(3), found: Position(1) })), "{outcome:?}");
+}

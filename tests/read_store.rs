@@ -98,6 +98,32 @@ fn refused(server: &Server) {
     assert_eq!(after.1, before.1);
 }
 
+/// What is made of a log without its keys is empty: no command may take that for the truth.
+#[tokio::test]
+async fn a3_without_the_keys_of_the_log_nothing_is_made_of_it() {
+    let (here, elsewhere) = (stopped().await, stopped().await);
+    let data = here.data().to_str().expect("UTF-8").to_owned();
+    let other = format!("sqlite:{}", elsewhere.file("events.keys").display());
+    let nowhere = format!("sqlite:{}", here.file("event.keys").display());
+    let before = dump_file(&here.file("views.db"));
+    for keys in [&other, &nowhere] {
+        for command in
+            [&["projections", "rebuild"] as &[&str], &["projections", "verify"], &["export-user", "alice"], &["replay", "--user", "alice"], &["events"]]
+        {
+            let (ok, out, error) = run(&[command, &["--data", &data, "--keys", keys]].concat());
+            assert!(!ok && out.is_empty() && error.contains("does not hold the keys of"), "{command:?} {keys}: {out}{error}");
+        }
+    }
+    let to = tempfile::tempdir().expect("a folder");
+    let (from, to) = (format!("sqlite:{}", here.file("events.db").display()), format!("sqlite:{}", to.path().join("copy.db").display()));
+    let (ok, _, error) = run(&["copy", "--from", &from, "--from-keys", &nowhere, "--to", &to]);
+    assert!(!ok && error.contains("--from-keys"), "{error}");
+    assert_eq!(dump_file(&here.file("views.db")), before);
+    assert!(!here.file("event.keys").exists(), "none is made");
+    let (ok, out, error) = run(&["export-user", "alice", "--data", &data]);
+    assert!(ok && out.contains("alice"), "{error}");
+}
+
 #[tokio::test]
 async fn a_log_that_lost_what_the_views_know_is_refused_until_the_views_are_deleted() {
     let (here, elsewhere) = (stopped().await, stopped().await);

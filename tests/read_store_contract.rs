@@ -108,7 +108,7 @@ async fn lead(store: &ReadStore, node: Uuid) -> Lease {
 }
 
 /// All that a list shows, page after page, from either end.
-async fn pages<K, F: Future<Output = Result<Page<UserView>, StoreError>>>(key: impl Fn(&UserView) -> K, read: impl Fn(Slice<K>) -> F) -> Vec<String> {
+async fn pages<K, T: Debug, F: Future<Output = Result<Page<T>, StoreError>>>(key: impl Fn(&T) -> K, read: impl Fn(Slice<K>) -> F) -> Vec<String> {
     let mut told = Vec::new();
     for size in [1, 2, 100] {
         for forwards in [true, false] {
@@ -139,11 +139,11 @@ async fn everything(store: &ReadStore, log: &EventLog) -> Vec<String> {
         for order in [ListOrder::OldestFirst, ListOrder::NewestFirst] {
             let key = |view: &UserView| {
                 let row = view.conversation.as_ref().expect("a listed row");
-                ListKey { blocked: row.side.is_blocking(), last_at: row.last_at.unwrap_or_default(), conversation: row.conversation }
+                ListKey { blocked: row.side.is_blocking(), last_at: row.last_at.unwrap_or_default(), conversation: row.id }
             };
             told.extend(pages(key, |slice| store.list(&viewer, order, slice)).await);
         }
-        let key = |view: &UserView| DirectoryKey { sort_key: view.user.sort_key.clone(), id: view.user.id.clone() };
+        let key = |(key, _): &(DirectoryKey, UserView)| key.clone();
         for search in ["", "ann", "ELO", "_%", "!", "ω", "李", "nobody"] {
             let search = searchable(search);
             told.extend(pages(key, |slice| store.directory(&viewer, &search, slice)).await);
@@ -375,4 +375,94 @@ async fn a_server_that_was_killed_and_started_again_is_asked_again() {
     tokio::task::spawn_blocking(move || started.start()).await.expect("started");
     assert!(store.user(&user("ann")).await.expect("answered").is_some());
     lead(&store, new_id()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_read_that_nobody_waits_for_any_more_leaves_no_connection_in_the_past() {
+    let place = Place::new(Back::Sqlite, Back::Postgres).await;
+    let store = open(&place, LOG).await;
+    let lease = lead(&store, new_id()).await;
+    lease.apply(Rows { users: vec![person("ann", 1)], ..Rows::default() }, at(1)).await.expect("written");
+    for _ in 0..50 {
+        let viewer = user("ann");
+        // Its connection is there at once: it is dropped while its transaction begins.
+        let mut read = std::pin::pin!(store.missed(&viewer, Position(0), 10));
+        assert!(futures_util::poll!(read.as_mut()).is_pending());
+    }
+    // Where one were in the past, its moment would begin here.
+    join_all((0..50).map(|_| async { store.user(&user("ann")).await.expect("answered") })).await;
+    lease.apply(Rows { users: vec![person("bob", 2)], ..Rows::default() }, at(2)).await.expect("written");
+    for found in join_all((0..50).map(|_| async { store.user(&user("bob")).await.expect("answered") })).await {
+        assert!(found.is_some(), "what is written is read, whatever the connection");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_who_led_in_the_tables_before_leads_no_more_in_those_made_anew() {
+    let place = Place::new(Back::Sqlite, Back::Postgres).await;
+    let store = open(&place, LOG).await;
+    let asleep = lead(&store, new_id()).await;
+    asleep.apply(Rows { users: vec![person("ann", 1)], ..Rows::default() }, at(1)).await.expect("written");
+    let operator = postgres::connect(&place.url()).await;
+    let sleep = "update entrenous_views.projector set seen = seen - interval '4 seconds'; update entrenous_views.checkpoints set version = 99";
+    operator.batch_execute(sleep).await.expect("changed");
+    let anew = open(&place, LOG).await;
+    let lease = lead(&anew, new_id()).await;
+    let late = asleep.apply(Rows { users: vec![person("bob", 2)], ..Rows::default() }, at(2)).await;
+    assert!(matches!(late, Err(StoreError::Fenced)), "{late:?}");
+    assert_eq!(anew.checkpoint().await.expect("answered"), Checkpoint::default());
+    lease.apply(Rows { users: vec![person("ann", 1)], ..Rows::default() }, at(1)).await.expect("written");
+
+    // A server whose clock went back is no reason to wait for who is gone.
+    operator.batch_execute("update entrenous_views.projector set seen = seen + interval '1 hour'").await.expect("changed");
+    lead(&open(&place, LOG).await, new_id()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_connection_makes_doubt_of_how_far_the_views_are() {
+    let place = Place::new(Back::Sqlite, Back::Postgres).await;
+    let store = open(&place, LOG).await;
+    let lease = lead(&store, new_id()).await;
+    let mut seen = store.checkpoint_watch();
+    lease.apply(Rows { users: vec![person("ann", 1)], ..Rows::default() }, at(1)).await.expect("written");
+    let operator = postgres::connect(&place.url()).await;
+    let listeners = "select pg_terminate_backend(pid, 5000) from pg_stat_activity where datname = current_database() and query like 'select position%'";
+    let mut doubted = Box::pin(seen.wait_for(|checkpoint| *checkpoint == Checkpoint::default()));
+    let terminated = async {
+        loop {
+            operator.execute(listeners, &[]).await.expect("terminated");
+        }
+    };
+    tokio::select! {
+        outcome = tokio::time::timeout(PATIENCE, &mut doubted) => drop(outcome.expect("in time").expect("open")),
+        () = terminated => {}
+    }
+    drop(doubted);
+    tokio::time::timeout(PATIENCE, seen.wait_for(|checkpoint| *checkpoint == at(1))).await.expect("looked at again").expect("open");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_that_somebody_has_open_are_not_removed() {
+    let place = Place::new(Back::Sqlite, Back::Sqlite).await;
+    let store = open(&place, LOG).await;
+    let next = ReadStore::build(&place.views(0), LOG).await.expect("a generation");
+    next.finish().await.expect("indexed");
+    next.switch(&place.views(0), next.hold().await.expect("held")).await.expect("switched");
+    drop(next);
+    assert!(store.user(&user("ann")).await.expect("answered").is_none(), "it goes over when it leads again");
+    let dropped = loop {
+        match ReadStore::drop_others(&place.views(0)).await {
+            Err(OpenError::InUse { holder, .. }) if holder.starts_with("process") => tokio::task::yield_now().await,
+            outcome => break outcome,
+        }
+    };
+    assert!(matches!(dropped, Err(OpenError::InUse { .. })), "{dropped:?}");
+    lead(&store, new_id()).await;
+    let one = loop {
+        match ReadStore::drop_others(&place.views(0)).await {
+            Err(OpenError::InUse { .. }) => tokio::task::yield_now().await,
+            outcome => break outcome.expect("dropped"),
+        }
+    };
+    assert_eq!(one, 1);
 }

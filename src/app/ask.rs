@@ -25,7 +25,7 @@ impl App {
     ///
     /// # Errors
     /// When the service cannot answer.
-    pub async fn users(&self, viewer: &Viewer, search: Option<&str>, slice: Slice<DirectoryKey>) -> Result<Page<UserView>, AppError> {
+    pub async fn users(&self, viewer: &Viewer, search: Option<&str>, slice: Slice<DirectoryKey>) -> Result<Page<(DirectoryKey, UserView)>, AppError> {
         let search = search.unwrap_or_default().trim();
         // Looked at before anything is made of it.
         let part = if search.len() > LONGEST_SEARCH_BYTES { return Ok(Page::empty()) } else { searchable(search) };

@@ -203,8 +203,10 @@ impl InboxReader {
                 self.told = told.position();
                 return Ok(told);
             }
+            self.pending = VecDeque::new();
             if let Some(start) = self.start.take() {
-                self.begin(start).await?;
+                // In a box, which is not there while nothing is told; nor is the queue.
+                Box::pin(self.begin(start)).await?;
                 continue;
             }
             match self.subscription.live.recv().await {

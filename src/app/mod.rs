@@ -31,7 +31,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, RwLock};
 
 use thiserror::Error;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Semaphore};
 use tracing::{Instrument as _, debug_span};
 use uuid::Uuid;
 
@@ -50,6 +50,8 @@ use standing::Standing;
 
 /// Locks that keep commands on one conversation in turn; two conversations rarely share one.
 const STRIPES: usize = 1_024;
+/// Commands under way at once, whoever still waits for their answers.
+const COMMANDS: usize = 4_096;
 /// Conversations whose decision state is kept in memory, about 200 bytes each.
 const STANDINGS: usize = 65_536;
 
@@ -94,6 +96,7 @@ pub(crate) struct Inner {
     send_rate: Rate<UserId>,
     /// Users known to be registered; nobody ever ceases to be.
     known: RwLock<HashSet<UserId>>,
+    commands: Arc<Semaphore>,
     registering: Mutex<()>,
     erasing: Mutex<()>,
     stripes: Vec<Mutex<()>>,
@@ -123,6 +126,8 @@ pub enum Fault {
     Store(#[from] StoreError),
     #[error("the views no longer follow the log")]
     Stalled,
+    #[error("as many commands wait for the log as may")]
+    Full,
     #[error("former views, which hold what was erased, could not be removed: {0}")]
     FormerViews(Arc<str>),
     #[error("a stream was always ahead of the decision")]
@@ -173,6 +178,7 @@ impl App {
             hub: Arc::default(),
             send_rate: Rate::new(settings.send_rate),
             known: RwLock::default(),
+            commands: Arc::new(Semaphore::new(COMMANDS)),
             registering: Mutex::default(),
             erasing: Mutex::default(),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),

@@ -212,11 +212,17 @@ async fn fold_far(
 /// When the log cannot be read or the views cannot be written, and waiting does not help; whoever waits is told.
 pub async fn run(app: App, reporter: Reporter, stop: watch::Receiver<bool>) -> Result<(), ProjectorError> {
     let node = app.new_id();
-    let mut projector = Projector { app, reporter, told: None };
+    // From where on this node must hear of erasures, whoever folds them: its keys were read there.
+    let told = app.0.log.opened_at();
+    let mut projector = Projector { app, reporter, told };
     let mut backoff = Backoff::new();
     let mut is_well = true;
     loop {
+        let before = projector.reporter.applied();
         let outcome = projector.take_a_turn(node, stop.clone()).await;
+        if projector.reporter.applied() != before {
+            backoff.reset();
+        }
         match outcome {
             Ok(Turn::Stopped) => return Ok(()),
             Ok(Turn::Over) => {
@@ -252,8 +258,8 @@ enum Turn {
 struct Projector {
     app: App,
     reporter: Reporter,
-    /// Up to where this node's clients were told; none before the first turn.
-    told: Option<Position>,
+    /// Up to where this node's clients were told.
+    told: Position,
 }
 
 impl Projector {
@@ -284,6 +290,7 @@ impl Projector {
     async fn fold_on(&mut self, lease: &Lease) -> Result<Turn, ProjectorError> {
         let app = self.app.clone();
         let (log, store, hub) = (&app.0.log, &app.0.store, &app.0.hub);
+        log.read_anew();
         let mut checkpoint = trusted_checkpoint(log, lease).await?;
         METRICS.projector_leads.set(1);
         let mut parking = Parking::of(&lease.parked().await?);
@@ -317,7 +324,7 @@ impl Projector {
             let count = events.len();
             let mut told = folder.fold(parking.admit(log.decode_each(events).await?), checkpoint, &mut parking).await?;
             // Views that were made anew may begin before what was told already.
-            told.retain(|(_, item)| Some(item.position) > self.told);
+            told.retain(|(_, item)| item.position > self.told);
             METRICS.fold_time.observe(timer.seconds());
             METRICS.fold_batch.observe(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
             // First whoever waits for an answer, then who is told of it: S4, that somebody is told must not show in
@@ -345,13 +352,13 @@ impl Projector {
         }
     }
 
-    /// What another node folded since this one's clients were last told, or nothing at the first turn: who is
-    /// concerned looks at the rows, like somebody who comes back. The rows may be further on than an event.
+    /// What another node folded since this one's clients were last told: who is concerned looks at the rows, like
+    /// somebody who comes back. The rows may be further on than an event.
     async fn tell_what_was_folded(&mut self, position: Position) -> Result<(), ProjectorError> {
         let app = self.app.clone();
         let (log, store, hub) = (&app.0.log, &app.0.store, &app.0.hub);
         let mut concerned = HashSet::new();
-        let mut reached = self.told.unwrap_or(position);
+        let mut reached = self.told;
         while reached < position {
             let events = log.read_all_stored(reached, BATCH).await?;
             let Some(last) = events.last() else { break };
@@ -369,7 +376,7 @@ impl Projector {
 
     fn reached(&mut self, position: Position) {
         METRICS.views_progress_at.set(self.app.now().0.div_euclid(1_000_000));
-        self.told = self.told.max(Some(position));
+        self.told = self.told.max(position);
         self.reporter.report(position);
     }
 }

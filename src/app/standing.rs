@@ -2,7 +2,7 @@
 //! read from the beginning: kept in memory, and otherwise the rows of the read store and what the
 //! stream has after them.
 //!
-//! In a log that others append to, a state may be behind its stream at any moment, so what the stream has
+//! A state may be behind its stream at any moment: the views are, and others may append. So what the stream has
 //! after the rows is looked for only once a state was found behind: by an append, or before a refusal.
 
 use tokio::sync::MutexGuard;
@@ -50,12 +50,11 @@ impl App {
             (Some(own), Some(theirs)) => Standing { version: own.version, sides: in_order(owner, contact, own.side, theirs.side) },
             _ => Standing::default(),
         };
-        while was_behind || !self.0.log.is_shared() {
+        let mut may_have_more = was_behind;
+        while may_have_more {
             let tail = self.0.log.read_stream(&Stream::Conversation(conversation), standing.version, TAIL).await?;
             standing.evolve(owner, contact, &tail);
-            if tail.len() < TAIL {
-                break;
-            }
+            may_have_more = tail.len() == TAIL;
         }
         if standing.version > 0 {
             self.0.standings.insert(conversation, standing);
@@ -73,10 +72,10 @@ impl App {
         self.0.standings.remove(&conversation);
     }
 
-    /// Whether nothing was appended since by another node. An append finds that out by itself; a refusal, or
-    /// that there is nothing to do, must not be said of what is no longer so.
+    /// Whether nothing was appended since. An append finds that out by itself; a refusal, or that there is nothing to
+    /// do, must not be said of what is no longer so.
     pub(super) async fn is_latest(&self, conversation: ConversationId, standing: &Standing) -> Result<bool, AppError> {
-        let is_latest = !self.0.log.is_shared() || self.0.log.read_stream(&Stream::Conversation(conversation), standing.version, 1).await?.is_empty();
+        let is_latest = self.0.log.read_stream(&Stream::Conversation(conversation), standing.version, 1).await?.is_empty();
         if !is_latest {
             self.forget(conversation);
         }

@@ -2,6 +2,7 @@
 //! another command is decided again and never seen outside.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use tracing::{Instrument as _, debug_span};
 
@@ -91,7 +92,7 @@ impl App {
         let id = chosen.unwrap_or_else(|| MessageId(self.new_id()));
         let message = Message { id, text, is_chosen: chosen.is_some() };
         let (app, by, to, sent) = (self.clone(), viewer.clone(), contact.clone(), message.clone());
-        match to_its_end(async move { app.append_message(&by, &to, &sent).await }).await {
+        match self.to_its_end(async move { app.append_message(&by, &to, &sent).await }).await {
             Ok(recorded) => self.shown(viewer, recorded).await,
             Err(AppError::Refused(refusal @ (Refusal::ContactBlocked | Refusal::NotContactable))) if chosen.is_some() => match self.0.log.find(id.0).await? {
                 Some(first) => self.shown(viewer, same_message(first, viewer, &contact, &message)?).await,
@@ -320,7 +321,7 @@ impl App {
     /// A command on the viewer's conversation with a registered contact.
     async fn command(&self, viewer: &Viewer, contact: &UserId, command: ConversationCommand) -> Result<Done, AppError> {
         let (app, viewer, contact) = (self.clone(), viewer.clone(), contact.clone());
-        to_its_end(async move { app.decide_and_append(&viewer, &contact, &command).await }).await
+        self.to_its_end(async move { app.decide_and_append(&viewer, &contact, &command).await }).await
     }
 
     async fn decide_and_append(&self, viewer: &Viewer, contact: &UserId, command: &ConversationCommand) -> Result<Done, AppError> {
@@ -405,25 +406,26 @@ impl App {
         if is_taken { Err(Refusal::MessageIdReused.into()) } else { Ok(()) }
     }
 
+    /// Lets a command end even when nobody waits for its answer any more: a client that goes away between an
+    /// append and its outcome must not leave the state in memory behind the log. While a log hangs, they are not to
+    /// become ever more.
+    async fn to_its_end<T: Send + 'static>(&self, command: impl Future<Output = Result<T, AppError>> + Send + 'static) -> Result<T, AppError> {
+        let place = Arc::clone(&self.0.commands).try_acquire_owned().map_err(|_| Fault::Full)?;
+        let to_its_end = async {
+            let _place = place;
+            command.await
+        };
+        tokio::spawn(to_its_end.in_current_span()).await.unwrap_or_else(|ended| match ended.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Fault::Stalled.into()),
+        })
+    }
+
     /// The other user of a command: registered, and not the viewer.
     async fn known_user(&self, viewer: &Viewer, id: &str) -> Result<UserId, AppError> {
         let contact = other_user(viewer, id)?;
         self.is_contactable(&contact).await?;
         Ok(contact)
-    }
-}
-
-/// Lets a command end even when nobody waits for its answer any more: a client that goes away between an
-/// append and its outcome must not leave the state in memory behind the log.
-fn to_its_end<T: Send + 'static>(
-    command: impl Future<Output = Result<T, AppError>> + Send + 'static,
-) -> impl Future<Output = Result<T, AppError>> + Send + 'static {
-    let running = tokio::spawn(command.in_current_span());
-    async {
-        running.await.unwrap_or_else(|ended| match ended.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Fault::Stalled.into()),
-        })
     }
 }
 

@@ -37,6 +37,9 @@ struct Line<'a> {
     /// Instead of data that is no JSON, or would not stay as it is.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
     malformed_data: Option<Cow<'a, str>>,
+    /// What people wrote in it is in clear, and not as it is stored.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    opened: bool,
 }
 
 /// Writes events, a line each.
@@ -44,6 +47,18 @@ struct Line<'a> {
 /// # Errors
 /// When they cannot be written.
 pub fn write(out: &mut impl Write, events: &[StoredEvent]) -> io::Result<()> {
+    write_lines(out, events, false)
+}
+
+/// The same for events whose data were opened: lines to be looked at, which are no log.
+///
+/// # Errors
+/// When they cannot be written.
+pub fn write_opened(out: &mut impl Write, events: &[StoredEvent]) -> io::Result<()> {
+    write_lines(out, events, true)
+}
+
+fn write_lines(out: &mut impl Write, events: &[StoredEvent], opened: bool) -> io::Result<()> {
     for event in events {
         let data = serde_json::from_str::<&RawValue>(&event.data).ok();
         let data = data.filter(|data| data.get().len() == event.data.len() && !event.data.contains('\n'));
@@ -59,6 +74,7 @@ pub fn write(out: &mut impl Write, events: &[StoredEvent]) -> io::Result<()> {
             causation_id: event.causation,
             data,
             malformed_data: data.is_none().then(|| (&*event.data).into()),
+            opened,
         };
         serde_json::to_writer(&mut *out, &line)?;
         out.write_all(b"\n")?;
@@ -75,10 +91,15 @@ pub(super) enum BadLine {
     Instant,
     #[error("it has no data")]
     Data,
+    #[error("what people wrote in it is in clear: export the log again without --open")]
+    Opened,
 }
 
 pub(super) fn parse(line: &str) -> Result<StoredEvent, BadLine> {
     let line: Line<'_> = serde_json::from_str(line)?;
+    if line.opened {
+        return Err(BadLine::Opened);
+    }
     let at: jiff::Timestamp = line.at.parse().map_err(|_| BadLine::Instant)?;
     Ok(StoredEvent {
         position: Position(line.position),

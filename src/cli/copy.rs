@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::arguments::Copy;
 use super::{now, print, progress};
@@ -16,6 +16,9 @@ pub(super) fn run(arguments: &Copy) -> anyhow::Result<()> {
 
 async fn copy_log(arguments: &Copy) -> anyhow::Result<()> {
     let from = EventLog::open_read_only(&arguments.from, arguments.from_keys.as_ref()).await.context("--from")?;
+    if !from.has_its_keys().await.context("--from")? {
+        bail!("the keys of {} are not at hand, and what people wrote would be sealed for ever: name them with --from-keys", arguments.from);
+    }
     let to = EventLog::open(&arguments.to, arguments.to_keys.as_ref(), Arc::new(now)).await.context("--to")?;
     let bar = progress::bar(from.latest().await?.0);
     let outcome = copy(&from, &to, |copied| {

@@ -27,7 +27,7 @@ pub(super) fn run(arguments: &Erase) -> anyhow::Result<()> {
     runtime.block_on(async {
         let data = &arguments.views.data;
         // No log is made for an erasure.
-        let log = data.open_log(Some(&arguments.views.url())).await?;
+        let log = data.open_log_and_keys(Some(&arguments.views.url())).await?;
         match Node::start(data, &arguments.views.url(), Settings::default(), true).await {
             Ok(node) => {
                 let outcome = node.app.erase_by_operator(&arguments.user).await;
@@ -87,7 +87,7 @@ struct PersonalData {
 pub(super) fn run_export(arguments: &ExportUser) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let log = arguments.data.open_log(None).await?;
+        let log = arguments.data.open_log_and_keys(None).await?;
         let bar = progress::bar(log.latest().await?.0);
         let outcome = replay(&log, arguments.user.clone(), None, false, |position| bar.set_position(position.0)).await;
         bar.finish_and_clear();

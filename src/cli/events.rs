@@ -31,7 +31,7 @@ async fn print_log(events: &Events) -> anyhow::Result<()> {
     let mut walk = log.walk(selection.clone(), Position(0)).await?;
     loop {
         let batch = walk.next(BATCH, PATIENCE).await?;
-        write(&mut out, events.format, &opened(&log, events, batch))?;
+        write(&mut out, events, &opened(&log, events, batch))?;
         bar.set_position(walk.looked().unwrap_or_default().0);
         if walk.is_over() {
             break;
@@ -45,7 +45,7 @@ async fn print_log(events: &Events) -> anyhow::Result<()> {
             tokio::select! {
                 batch = follow.next_stored(BATCH) => {
                     let wanted: Vec<_> = batch?.into_iter().filter(|event| selection.takes(event)).collect();
-                    write(&mut out, events.format, &opened(&log, events, wanted))?;
+                    write(&mut out, events, &opened(&log, events, wanted))?;
                 }
                 _ = tokio::signal::ctrl_c() => break,
             }
@@ -67,8 +67,9 @@ fn opened(log: &EventLog, asked: &Events, mut events: Vec<StoredEvent>) -> Vec<S
 
 const HEADER: &str = "  POSITION  AT                           TYPE                  ACTOR             STREAM AND VERSION, DATA";
 
-fn write(out: &mut impl Write, format: EventFormat, events: &[StoredEvent]) -> io::Result<()> {
-    match format {
+fn write(out: &mut impl Write, asked: &Events, events: &[StoredEvent]) -> io::Result<()> {
+    match asked.format {
+        EventFormat::Jsonl if asked.open => lines::write_opened(out, events),
         EventFormat::Jsonl => lines::write(out, events),
         EventFormat::Table => events.iter().try_for_each(|event| {
             let actor = event.actor.as_deref().unwrap_or("-");

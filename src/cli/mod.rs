@@ -22,6 +22,7 @@ use std::io::{self, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use clap::error::{ContextKind, ContextValue};
 
 use crate::domain::event::Timestamp;
 use arguments::{Arguments, Command};
@@ -29,7 +30,7 @@ use arguments::{Arguments, Command};
 /// Runs the command that the process was started with.
 #[must_use]
 pub fn main() -> ExitCode {
-    let arguments = Arguments::parse();
+    let arguments = Arguments::try_parse().unwrap_or_else(|error| discreet(error).exit());
     let result = match arguments.command {
         Command::Serve(serve) => serve::run(*serve),
         Command::Token(token) => token::run(&token),
@@ -55,6 +56,15 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// An address that is mistyped may have a password in it.
+fn discreet(mut error: clap::Error) -> clap::Error {
+    let is_of_an_address = matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(argument)) if argument.contains("<URL>"));
+    if is_of_an_address && error.get(ContextKind::InvalidValue).is_some() {
+        error.insert(ContextKind::InvalidValue, ContextValue::String("…".to_owned()));
+    }
+    error
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

@@ -1,10 +1,12 @@
 //! A node of the service without its edge: both stores, and the projector between them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::bail;
 use tokio::sync::watch;
 use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
 
 use super::arguments::Data;
 use super::{keys, new_id, now};
@@ -16,10 +18,13 @@ use crate::event_log::{EventLog, OpenError};
 use crate::read_store::ReadStore;
 use crate::storage::StoreUrl;
 
+/// How long what is under way may take to end.
+const STOP_PATIENCE: Duration = Duration::from_secs(4);
+
 /// A node that runs.
 pub(super) struct Node {
     pub(super) app: App,
-    pub(super) projecting: JoinHandle<Result<(), ProjectorError>>,
+    projecting: JoinHandle<Result<(), ProjectorError>>,
     erasing: JoinHandle<()>,
     end: watch::Sender<bool>,
 }
@@ -54,18 +59,34 @@ impl Node {
         Ok(Self { app, projecting, erasing, end })
     }
 
-    /// Lets what is under way end.
+    /// Comes back when a part of it has ended that nothing works without.
+    pub(super) async fn failed(&mut self) -> anyhow::Error {
+        tokio::select! {
+            ended = &mut self.projecting => ended_early(ended),
+            _ = &mut self.erasing => anyhow::anyhow!("erasures are no longer looked after"),
+            () = self.app.log().ended() => anyhow::anyhow!("the event log takes no more events"),
+        }
+    }
+
+    /// Lets what is under way end, for a while: a store that does not answer is not waited for.
     pub(super) async fn stop(self) {
         self.end.send_replace(true);
-        if !self.projecting.is_finished() {
-            let _lease_is_released = self.projecting.await;
+        let ended = async {
+            if !self.projecting.is_finished() {
+                let _lease_is_released = self.projecting.await;
+            }
+            if !self.erasing.is_finished() {
+                let _asked_later = self.erasing.await;
+            }
+            self.app.log().close().await;
+        };
+        if timeout(STOP_PATIENCE, ended).await.is_err() {
+            tracing::warn!("a store does not answer: what was being appended may be in the log, or not");
         }
-        let _asked_later = self.erasing.await;
-        self.app.log().close().await;
     }
 }
 
-pub(super) fn ended_early(ended: Result<Result<(), ProjectorError>, JoinError>) -> anyhow::Error {
+fn ended_early(ended: Result<Result<(), ProjectorError>, JoinError>) -> anyhow::Error {
     match ended {
         Ok(Err(error)) => anyhow::Error::new(error).context("the views no longer follow the log"),
         Ok(Ok(())) | Err(_) => anyhow::anyhow!("the views no longer follow the log"),

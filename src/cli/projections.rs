@@ -43,7 +43,7 @@ fn line_of(parked: &ParkedEntity) -> String {
 }
 
 async fn try_again(arguments: &Retry) -> anyhow::Result<()> {
-    let log = arguments.views.data.open_log(Some(&arguments.views.url())).await?;
+    let log = arguments.views.data.open_log_and_keys(Some(&arguments.views.url())).await?;
     let (asked, left) = retry(&log, &arguments.views.url(), new_id(), arguments.entity.as_deref()).await?;
     if asked == 0 {
         match &arguments.entity {
@@ -60,7 +60,7 @@ async fn try_again(arguments: &Retry) -> anyhow::Result<()> {
 }
 
 async fn verify(views: &Views) -> anyhow::Result<()> {
-    let log = views.data.open_log(Some(&views.url())).await?;
+    let log = views.data.open_log_and_keys(Some(&views.url())).await?;
     let bar = progress::bar(log.latest().await?.0);
     let outcome = compare(&log, &views.url(), new_id(), |position| bar.set_position(position.0)).await;
     bar.finish_and_clear();
@@ -83,7 +83,7 @@ fn lines_of(compared: &Compared, name: Option<&str>) -> String {
 }
 
 async fn make_anew(arguments: &Rebuild) -> anyhow::Result<()> {
-    let log = arguments.views.data.open_log(Some(&arguments.views.url())).await?;
+    let log = arguments.views.data.open_log_and_keys(Some(&arguments.views.url())).await?;
     let options = Options {
         memory: usize::try_from(arguments.memory << 20)?,
         compared: match arguments.compare {

@@ -36,7 +36,7 @@ pub(super) fn run(arguments: &Replay) -> anyhow::Result<()> {
 }
 
 async fn print_past(arguments: &Replay) -> anyhow::Result<()> {
-    let log = arguments.data.open_log(None).await?;
+    let log = arguments.data.open_log_and_keys(None).await?;
     let bar = progress::bar(match arguments.at {
         Some(Moment::Position(position)) => position.0,
         _ => log.latest().await?.0,

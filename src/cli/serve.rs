@@ -1,18 +1,22 @@
 //! `entrenous serve`: opens the stores, catches the views up, serves until told to stop, drains.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::arguments::Serve;
-use super::node::{Node, ended_early};
+use super::node::Node;
 use super::{keys, print, telemetry};
 use crate::app::Settings;
 use crate::graphql::Executor;
 use crate::http::authentication::{TokenSigner, Verifier};
+
+/// How long a write that was begun may take to end.
+const SHUTDOWN_PATIENCE: Duration = Duration::from_secs(1);
 
 pub(super) fn run(serve: Serve) -> anyhow::Result<()> {
     let telemetry = telemetry::start(&serve.trace, serve.log_format, serve.otlp_endpoint.as_deref())?;
@@ -21,7 +25,7 @@ pub(super) fn run(serve: Serve) -> anyhow::Result<()> {
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(start(serve));
-    drop(runtime);
+    runtime.shutdown_timeout(SHUTDOWN_PATIENCE);
     telemetry.end();
     outcome
 }
@@ -31,6 +35,8 @@ async fn start(serve: Serve) -> anyhow::Result<()> {
     let executor = Executor::new(serve.edge.executor_options()?)?;
     let settings = Settings { user_limit: serve.user_limit, send_rate: serve.send_rate, resume_limit: serve.resume_limit as usize };
     let mut node = Node::start(&serve.data, &serve.views_url(), settings, serve.accept_unreadable).await?;
+    // From now on there is something to end; before, a signal ends the process.
+    let mut signals = Signals::heard()?;
     let (stop, stopping) = watch::channel(false);
 
     let listener = TcpListener::bind(serve.listen).await.with_context(|| format!("cannot listen on {}", serve.listen))?;
@@ -47,30 +53,44 @@ async fn start(serve: Serve) -> anyhow::Result<()> {
     let serving = crate::http::serve(listener, node.app.clone(), edge, stopping);
     tokio::pin!(serving);
     let outcome = tokio::select! {
-        result = &mut serving => result.context("the listener failed"),
-        ended = &mut node.projecting => {
-            stop.send_replace(true);
-            let _connections_are_drained = serving.await;
-            Err(ended_early(ended))
+        result = &mut serving => {
+            node.stop().await;
+            return result.context("the listener failed");
         }
-        () = told_to_stop() => {
+        failure = node.failed() => Err(failure),
+        () = signals.next() => {
             tracing::info!("stopping");
-            stop.send_replace(true);
-            serving.await.context("the listener failed")
+            Ok(())
         }
     };
-    node.stop().await;
-    outcome
-}
-
-/// Ctrl-C, or SIGTERM. A process that cannot hear them is stopped otherwise.
-async fn told_to_stop() {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate())) else {
-        return std::future::pending().await;
+    stop.send_replace(true);
+    let stopped = async {
+        let drained = serving.await.context("the listener failed");
+        node.stop().await;
+        outcome.and(drained)
     };
     tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+        outcome = stopped => outcome,
+        () = signals.next() => bail!("told to stop again: what was under way was not waited for"),
+    }
+}
+
+/// Ctrl-C, and SIGTERM.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn heard() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
     }
 }
 

@@ -32,7 +32,7 @@ pub(super) struct Telemetry {
 /// # Errors
 /// When the filter or the collector's address means nothing.
 pub(super) fn start(filter: &str, format: LogFormat, collector: Option<&str>) -> anyhow::Result<Telemetry> {
-    let asked = EnvFilter::try_new(format!("refinery_core=warn,{filter}")).context("--trace")?;
+    let asked = EnvFilter::try_new(format!("refinery_core=warn,kurrentdb=error,{filter}")).context("--trace")?;
     let discreet = Targets::new().with_default(LevelFilter::TRACE).with_targets(TELLTALES.map(|target| (target, LevelFilter::INFO)));
     let traces = collector.map(collect).transpose().context("--otlp-endpoint")?;
     let spans = traces.as_ref().map(|provider| {

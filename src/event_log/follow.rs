@@ -35,9 +35,17 @@ impl Follow {
         let after = self.after;
         self.head.wait_for(|head| *head > after).await.map_err(|_| LogError::Stopped("it was closed".into()))?;
         let events = self.log.read_all_stored(after, limit).await?;
-        if let Some(last) = events.last() {
-            self.after = last.position;
+        match events.last() {
+            Some(last) => self.after = last.position,
+            None => self.check_end().await?,
         }
         Ok(events)
+    }
+
+    /// Nothing came of what was known to be there.
+    async fn check_end(&self) -> Result<(), LogError> {
+        let known = *self.head.borrow();
+        let found = self.log.latest().await?;
+        if found < known { Err(LogError::Shortened { known, found }) } else { Ok(()) }
     }
 }

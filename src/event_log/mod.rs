@@ -79,6 +79,9 @@ pub enum LogError {
     /// A read failed.
     #[error("the event log cannot be read: {0}")]
     Read(Arc<str>),
+    /// It lost events that were known here: it was restored, or another server took over without them.
+    #[error("the event log ends at position {found} now, and was known up to {known}: it lost events. Start the service again to go on with what is left")]
+    Shortened { known: Position, found: Position },
     /// An event that this version cannot read.
     #[error("the event at position {position} cannot be read: {reason}")]
     Undecodable { position: Position, reason: Arc<str> },
@@ -156,6 +159,8 @@ impl StoredEvent {
 pub struct EventLog {
     kept: Kept,
     keys: Keyring,
+    /// Where it ended before the keys were read.
+    opened_at: Position,
 }
 
 #[derive(Clone)]
@@ -211,13 +216,14 @@ impl EventLog {
             StoreUrl::Postgres(url) => Kept::Postgres(PostgresEventLog::open(url, clock).await?),
             StoreUrl::Kurrent(url) => Kept::Kurrent(KurrentEventLog::open(url, clock).await?),
         };
+        let opened_at = end_of(&kept);
         let keys = Keyring::open(&keys_url).await?;
         let bound = answer!(&kept, log => log.bind_keys(keys.id().unwrap_or_default()));
         let bound = bound.map_err(|error| OpenError::Unreachable { place: url.to_string(), reason: error.to_string() })?;
         if keys.id() != Some(bound) {
             return Err(OpenError::OtherKeys { place: keys_url.to_string(), log: url.to_string() });
         }
-        Ok(Self { kept, keys })
+        Ok(Self { kept, keys, opened_at })
     }
 
     /// Opens a log that others may be writing: it can be read and followed, not appended to. Without its keys, what people
@@ -231,11 +237,27 @@ impl EventLog {
             StoreUrl::Postgres(url) => Kept::Postgres(PostgresEventLog::open_read_only(url).await?),
             StoreUrl::Kurrent(url) => Kept::Kurrent(KurrentEventLog::open_read_only(url).await?),
         };
+        let opened_at = end_of(&kept);
         let keys = match keys.cloned().or_else(|| keys_beside(url)) {
             Some(keys) => Keyring::open_existing(&keys).await?,
             None => Keyring::none(),
         };
-        Ok(Self { kept, keys })
+        Ok(Self { kept, keys, opened_at })
+    }
+
+    /// Where it ended when it was opened, before its keys were read: what was destroyed of them later, the events after it tell.
+    #[must_use]
+    pub fn opened_at(&self) -> Position {
+        self.opened_at
+    }
+
+    /// Whether the keys at hand are its own. A log that has had none yet has all of what there is.
+    ///
+    /// # Errors
+    /// When the log cannot be read.
+    pub async fn has_its_keys(&self) -> Result<bool, LogError> {
+        let bound = answer!(&self.kept, log => log.bound_keys())?;
+        Ok(bound.is_none_or(|bound| self.keys.id() == Some(bound)))
     }
 
     /// The keys of what people wrote in it.
@@ -293,7 +315,7 @@ impl EventLog {
     /// The position of the last event that is known here; 0 while there is none.
     #[must_use]
     pub fn head(&self) -> Position {
-        *self.head_watch().borrow()
+        end_of(&self.kept)
     }
 
     /// Changes as more events become known here.
@@ -308,6 +330,22 @@ impl EventLog {
     /// When the log cannot be read.
     pub async fn latest(&self) -> Result<Position, LogError> {
         answer!(&self.kept, log => log.latest())
+    }
+
+    /// Forgets what it remembers of the log's end, which may not be there any more.
+    pub fn read_anew(&self) {
+        if let Kept::Postgres(log) = &self.kept {
+            log.forget_recent();
+        }
+    }
+
+    /// Comes back when nothing can be appended any more.
+    pub async fn ended(&self) {
+        match &self.kept {
+            Kept::Sqlite(log) => log.orders.ended().await,
+            Kept::Postgres(log) => log.orders.ended().await,
+            Kept::Kurrent(_) => std::future::pending().await,
+        }
     }
 
     /// Appends the events together, flushed before the answer. The same append again, with the same ids
@@ -490,6 +528,10 @@ impl EventLog {
     pub fn follow(&self, after: Position) -> Follow {
         Follow::new(self.clone(), after)
     }
+}
+
+fn end_of(kept: &Kept) -> Position {
+    *adapter!(kept, log => log.head_watch()).borrow()
 }
 
 /// The head never goes back: what is known of it late is old.

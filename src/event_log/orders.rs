@@ -175,9 +175,14 @@ impl Orders {
     pub(super) async fn close(&self) {
         if let Some(drafts) = &self.drafts {
             let _already_closed = drafts.send(Order::Close).await;
-            let mut ended = self.ended.clone();
-            let _writer_gone = ended.wait_for(|ended| *ended).await;
+            self.ended().await;
         }
+    }
+
+    /// Comes back when there is no writer any more.
+    pub(super) async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        let _writer_gone = ended.wait_for(|ended| *ended).await;
     }
 }
 

@@ -2,13 +2,14 @@
 
 use async_graphql::connection::PageInfo;
 use async_graphql::parser::types::Field;
-use async_graphql::{ComplexObject, Result, SimpleObject, Value};
+use async_graphql::{ComplexObject, Result, SimpleObject};
 
 use std::sync::Arc;
 
 use super::cursors::{Cursor, MessageNumber};
 use super::errors::{TopLevel, bad_input};
-use super::ready::{Ready, Rows, text, within};
+use super::json::Json;
+use super::ready::{Ready, Rows, within};
 use super::session::Session;
 use super::types::{Conversation, Message, User};
 use crate::domain::event::Timestamp;
@@ -74,11 +75,8 @@ pub(super) struct UserEdge {
 }
 
 impl UserConnection {
-    pub(super) fn of(session: &Arc<Session>, page: Page<UserView>) -> Self {
-        let edge = |view: UserView| {
-            let cursor = DirectoryKey { sort_key: view.user.sort_key.clone(), id: view.user.id.clone() }.encode();
-            UserEdge { cursor, node: User::of(session, Arc::new(view)) }
-        };
+    pub(super) fn of(session: &Arc<Session>, page: Page<(DirectoryKey, UserView)>) -> Self {
+        let edge = |(key, view): (DirectoryKey, UserView)| UserEdge { cursor: key.encode(), node: User::of(session, Arc::new(view)) };
         let edges: Vec<_> = page.rows.into_iter().map(edge).collect();
         let page_info = page_info(page.has_previous, page.has_next, edges.first().map(|edge| &edge.cursor), edges.last().map(|edge| &edge.cursor));
         Self { edges: Rows(edges), page_info }
@@ -169,12 +167,13 @@ impl MessageConnection {
 macro_rules! ready_edges {
     ($($edge:ty),+) => {
         $(impl Ready for $edge {
-            fn ready(&self, field: &Field) -> Option<Value> {
+            fn write(&self, field: &Field, json: &mut Json) -> Option<()> {
                 match field.name.node.as_str() {
-                    "cursor" => Some(text(&*self.cursor)),
-                    "node" => within(&self.node, field),
-                    _ => None,
+                    "cursor" => json.value(&*self.cursor),
+                    "node" => within(&self.node, field, json)?,
+                    _ => return None,
                 }
+                Some(())
             }
         })+
     };

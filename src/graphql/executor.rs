@@ -17,15 +17,14 @@ use tokio::time::timeout;
 use tracing::Instrument as _;
 
 use super::contract::Contract;
-use super::documents::{DocumentReference, Documents, InvalidTrusted, TrustedDocuments};
+use super::documents::{Document, DocumentReference, Documents, InvalidTrusted, TrustedDocuments};
 use super::errors::{Code, TopLevel as _, broken, without_place};
 use super::follow::{follow, inbox};
 use super::limits::{Limits, check_size};
 use super::messages::Language;
-use super::plan::plan;
+use super::plan::{Plan, plan};
 use super::response::Response;
 use super::session::Session;
-use super::shape::Shape;
 use super::{Schema, build, sdl};
 use crate::metrics::{METRICS, RATE_LIMITED};
 
@@ -54,13 +53,19 @@ pub struct Call {
     pub variables: JsonMap,
 }
 
+/// What a plan is made of, again and again where that costs less than to keep it.
+pub(super) struct Source {
+    document: Arc<Document>,
+    operation_name: Option<String>,
+    /// Coerced.
+    variables: JsonMap,
+}
+
 /// An operation that may be executed.
 pub struct Operation {
     kind: OperationType,
-    document: ExecutableDocument,
-    shape: Arc<Shape>,
-    cost: usize,
-    sends: usize,
+    source: Source,
+    plan: Plan,
 }
 
 impl Operation {
@@ -72,7 +77,7 @@ impl Operation {
     /// What it counts towards the limit of complexity.
     #[must_use]
     pub fn cost(&self) -> usize {
-        self.cost
+        self.plan.size.cost
     }
 }
 
@@ -116,12 +121,23 @@ impl Executor {
     fn planned(&self, call: &Call) -> Result<Operation, Box<Response>> {
         let document = self.documents.find(&call.document)?;
         let operation = document.operation(call.operation_name.as_deref())?;
-        let refused = |code: Code, message: &str| Box::new(code.response(message));
+        let kind = operation.operation_type;
         let variables = coerce_variable_values(&self.contract.schema, operation, &call.variables)
-            .map_err(|error| refused(Code::BadUserInput, &without_value(&error.message().to_string())))?;
-        let plan = plan(&self.contract, &document.executable, operation, &variables).map_err(|(code, message)| refused(code, &message))?;
-        check_size(&self.limits, plan.size).map_err(|(code, message)| refused(code, &message))?;
-        Ok(Operation { kind: operation.operation_type, document: plan.document, shape: Arc::new(plan.shape), cost: plan.size.cost, sends: plan.size.sends })
+            .map_err(|error| Box::new(Code::BadUserInput.response(&without_value(&error.message().to_string()))))?;
+        let source = Source { document, operation_name: call.operation_name.clone(), variables: variables.into_inner() };
+        let plan = self.plan(&source)?;
+        check_size(&self.limits, plan.size).map_err(|(code, message)| Box::new(code.response(&message)))?;
+        Ok(Operation { kind, source, plan })
+    }
+
+    pub(super) fn plan(&self, source: &Source) -> Result<Plan, Box<Response>> {
+        let Source { document, operation_name, variables } = source;
+        let operation = document.operation(operation_name.as_deref())?;
+        plan(&self.contract, &document.executable, operation, variables).map_err(|(code, message)| Box::new(code.response(&message)))
+    }
+
+    pub(super) fn schema(&self) -> &Schema {
+        &self.schema
     }
 
     /// What an operation may cost, and those of a batch together.
@@ -133,13 +149,13 @@ impl Executor {
     /// Executes a query or a mutation, if there is room for it. A panic of a resolver is a masked error, told to the operator.
     pub async fn execute(&self, operation: Operation, session: Arc<Session>) -> Response {
         let Ok(_room) = self.room.try_acquire() else { return Code::Unavailable.response(session.language.busy()) };
-        if operation.sends > 0
-            && let Err(error) = session.app.admit_sends(&session.viewer, operation.sends).top_level(&session)
+        let Operation { kind, plan: Plan { document, shape, size }, .. } = operation;
+        if size.sends > 0
+            && let Err(error) = session.app.admit_sends(&session.viewer, size.sends).top_level(&session)
         {
-            METRICS.count_commands("sendMessage", RATE_LIMITED, operation.sends);
+            METRICS.count_commands("sendMessage", RATE_LIMITED, size.sends);
             return Response::refused(vec![without_place(error)], Code::RateLimited);
         }
-        let Operation { kind, document, shape, .. } = operation;
         let request = planned_request(document, &session);
         let span = tracing::debug_span!("execute", graphql.operation.type = %kind);
         let executing = async {
@@ -168,9 +184,9 @@ impl Executor {
             let executor = Arc::clone(self);
             return stream::once(async move { executor.execute(operation, session).await }).boxed();
         }
-        let Operation { document, shape, .. } = operation;
-        if inbox(&document).is_some() {
-            return follow(self.schema.clone(), document, shape, session);
+        let Operation { source, plan: Plan { document, shape, .. }, .. } = operation;
+        if let Some(inbox) = inbox(&document) {
+            return follow(Arc::clone(self), source, inbox, session);
         }
         let responses = AssertUnwindSafe(self.schema.execute_stream(planned_request(document, &session))).catch_unwind();
         let answer = move |(place, response): (usize, Result<_, _>)| match response {

@@ -1,5 +1,5 @@
-//! An inbox that is followed. Most of the time nothing is told, so what is kept meanwhile is only who listens and what
-//! they asked for; the executor is there for as long as it takes to say one thing.
+//! An inbox that is followed. Most of the time nothing is told, so what is kept meanwhile is only who listens, and which
+//! known document they asked by; the plan and the executor are there for as long as it takes to say one thing.
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
@@ -11,12 +11,11 @@ use async_graphql::{Error, Request, Result, Value};
 use futures_util::stream::{self, BoxStream};
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 
-use super::Schema;
 use super::errors::TopLevel as _;
-use super::executor::panicked;
+use super::executor::{Executor, Source, panicked};
+use super::plan::Plan;
 use super::response::Response;
 use super::session::Session;
-use super::shape::Shape;
 use crate::app::AppError;
 use crate::app::feed::Told;
 
@@ -61,9 +60,8 @@ fn after(inbox: &Field) -> Option<String> {
 }
 
 struct Follower {
-    schema: Schema,
-    document: ExecutableDocument,
-    shape: Arc<Shape>,
+    executor: Arc<Executor>,
+    source: Source,
     session: Arc<Session>,
     told: Pin<Box<dyn Stream<Item = Result<Told, AppError>> + Send>>,
     has_begun: bool,
@@ -71,10 +69,9 @@ struct Follower {
 }
 
 /// Responses, one for each thing that is told, until one fails.
-pub(super) fn follow(schema: Schema, document: ExecutableDocument, shape: Arc<Shape>, session: Arc<Session>) -> BoxStream<'static, Response> {
-    let after = inbox(&document).and_then(after);
-    let told = Box::pin(session.app.inbox(&session.viewer, after.as_deref()));
-    let follower = Follower { schema, document, shape, session, told, has_begun: false, is_over: false };
+pub(super) fn follow(executor: Arc<Executor>, source: Source, inbox: &Field, session: Arc<Session>) -> BoxStream<'static, Response> {
+    let told = Box::pin(session.app.inbox(&session.viewer, after(inbox).as_deref()));
+    let follower = Follower { executor, source, session, told, has_begun: false, is_over: false };
     stream::unfold(follower, |mut follower| async {
         if follower.is_over {
             return None;
@@ -104,13 +101,20 @@ impl Follower {
 
     /// None where it is so no more: something else that says so follows.
     async fn say(&mut self, told: Result<Told, AppError>) -> Option<Response> {
+        let Plan { document, shape, .. } = match self.executor.plan(&self.source) {
+            Ok(plan) => plan,
+            Err(refused) => {
+                self.is_over = true;
+                return Some(*refused);
+            }
+        };
         let delivered = Delivered::new(told);
         let mut request = Request::new("").data(self.session.anew()).data(Arc::clone(&delivered));
-        request.set_parsed_query(self.document.clone());
-        let executed = self.schema.execute_stream(request).next().await;
+        request.set_parsed_query(document);
+        let executed = self.executor.schema().execute_stream(request).next().await;
         self.is_over = delivered.failed.load(Ordering::Relaxed);
         let executed = executed?;
         let shaped = if std::mem::replace(&mut self.has_begun, true) { Response::executed } else { Response::first };
-        Some(shaped(&self.shape, executed))
+        Some(shaped(&shape, executed))
     }
 }

@@ -7,7 +7,7 @@
 //! | from a request to its response | [`executor`] |
 //! | documents, parsed, validated and kept | [`contract`], [`documents`] |
 //! | one request's operation, what it costs and may cost | [`plan`], [`values`], [`limits`] |
-//! | its answer | [`response`], [`shape`], [`errors`], [`messages`] |
+//! | its answer | [`response`], [`shape`], [`ready`], [`json`], [`errors`], [`messages`] |
 //! | what its resolvers share | [`session`], [`loader`] |
 
 mod audit;
@@ -18,6 +18,7 @@ mod documents;
 mod errors;
 mod executor;
 mod follow;
+mod json;
 mod limits;
 mod loader;
 mod messages;

@@ -6,6 +6,7 @@
 //! under one key is done once. It takes an absent variable for null; in its place there is nothing.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use apollo_compiler::ast::{DirectiveList, OperationType};
 use apollo_compiler::executable::{ExecutableDocument, Field, Operation, Selection, SelectionSet};
@@ -29,7 +30,7 @@ const TYPE_LISTS: [&str; 4] = ["fields", "inputFields", "interfaces", "possibleT
 /// An operation, ready for the executor.
 pub(super) struct Plan {
     pub document: asked::ExecutableDocument,
-    pub shape: Shape,
+    pub shape: Arc<Shape>,
     pub size: Size,
 }
 
@@ -70,7 +71,7 @@ pub(super) fn plan(contract: &Contract, document: &ExecutableDocument, operation
     };
     let operations = asked::DocumentOperations::Single(somewhere(asked_for));
     let document = asked::ExecutableDocument { operations, fragments: HashMap::new() };
-    Ok(Plan { document, shape: Shape(collected.entries), size: collected.size })
+    Ok(Plan { document, shape: Arc::new(Shape(collected.entries)), size: collected.size })
 }
 
 struct Planner<'a> {

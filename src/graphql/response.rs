@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use async_graphql::{Response as Executed, ServerError, Value};
-use serde::ser::{Serialize, SerializeMap as _, Serializer};
 
 use super::errors::{Code, mark};
-use super::shape::{Shape, Shaped, with_nulls};
+use super::json::Json;
+use super::shape::{self, Shape, with_nulls};
 
 /// The most errors of a response: a document of many faults must not make a long answer.
 const MAX_ERRORS: usize = 20;
@@ -86,17 +86,34 @@ impl Response {
     pub(super) fn first_message(&self) -> String {
         self.errors.first().map(|error| error.message.clone()).unwrap_or_default()
     }
-}
 
-impl Serialize for Response {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
+    /// The response as it travels: JSON in UTF-8.
+    #[must_use]
+    pub fn to_json(&self) -> Vec<u8> {
+        let mut json = Json::default();
+        self.write(&mut json);
+        json.into_bytes()
+    }
+
+    /// Several, as a list.
+    #[must_use]
+    pub fn list_to_json(responses: &[Self]) -> Vec<u8> {
+        let mut json = Json::default();
+        let _every_response_can_be_written = json.list(responses, |response, json| {
+            response.write(json);
+            Some(())
+        });
+        json.into_bytes()
+    }
+
+    fn write(&self, json: &mut Json) {
+        let mut entries = json.object();
         if !self.errors.is_empty() {
-            map.serialize_entry("errors", &self.errors)?;
+            entries.key("errors").value(&self.errors);
         }
         if let Some((shape, data)) = &self.data {
-            map.serialize_entry("data", &Shaped { shape, data })?;
+            shape::write(shape, data, entries.key("data"));
         }
-        map.end()
+        entries.end();
     }
 }

@@ -4,7 +4,8 @@
 
 use apollo_compiler::ast::Type;
 use async_graphql::{Name, Value};
-use serde::ser::{Serialize, SerializeMap as _, Serializer};
+
+use super::json::Json;
 
 /// An object's entries.
 #[derive(Debug, Default)]
@@ -73,50 +74,35 @@ fn value_with_nulls(ty: &Type, inside: &Inside, value: Value) -> Option<Value> {
     if value == Value::Null && ty.is_non_null() { None } else { Some(value) }
 }
 
-/// Data as it is written.
-pub(super) struct Shaped<'a> {
-    pub shape: &'a Shape,
-    pub data: &'a Value,
-}
-
-impl Serialize for Shaped<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.data {
-            Value::Object(_) => Object { entries: &self.shape.0, object: self.data }.serialize(serializer),
-            other => other.serialize(serializer),
-        }
+/// Writes data in its shape.
+pub(super) fn write(shape: &Shape, data: &Value, json: &mut Json) {
+    match data {
+        Value::Object(_) => write_object(&shape.0, data, json),
+        other => json.value(other),
     }
 }
 
-struct Object<'a> {
-    entries: &'a [Entry],
-    object: &'a Value,
-}
-
-impl Serialize for Object<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Value::Object(fields) = self.object else { return self.object.serialize(serializer) };
-        let mut map = serializer.serialize_map(Some(self.entries.len()))?;
-        for entry in self.entries {
-            map.serialize_key(entry.key.as_str())?;
-            map.serialize_value(&Inner { inside: &entry.inside, value: fields.get(&entry.key).unwrap_or(&Value::Null) })?;
-        }
-        map.end()
+fn write_object(entries: &[Entry], object: &Value, json: &mut Json) {
+    let Value::Object(fields) = object else { return json.value(object) };
+    let mut written = json.object();
+    for entry in entries {
+        write_value(&entry.inside, fields.get(&entry.key).unwrap_or(&Value::Null), written.key(&entry.key));
     }
+    written.end();
 }
 
-struct Inner<'a> {
-    inside: &'a Inside,
-    value: &'a Value,
-}
-
-impl Serialize for Inner<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match (self.value, self.inside) {
-            (value, Inside::Leaf) => value.serialize(serializer),
-            (Value::List(items), inside) => serializer.collect_seq(items.iter().map(|value| Inner { inside, value })),
-            (object, inside) => Object { entries: inside.entries(object), object }.serialize(serializer),
+fn write_value(inside: &Inside, value: &Value, json: &mut Json) {
+    match (value, inside) {
+        // Rows, which are JSON in their shape already.
+        (Value::Binary(rows), _) => json.raw(rows),
+        (value, Inside::Leaf) => json.value(value),
+        (Value::List(items), inside) => {
+            let _every_item_can_be_written = json.list(items, |item, json| {
+                write_value(inside, item, json);
+                Some(())
+            });
         }
+        (object, inside) => write_object(inside.entries(object), object, json),
     }
 }
 
@@ -130,16 +116,22 @@ mod tests {
         Entry { key: Name::new(key), ty: Type::parse(ty, "type").expect("a type"), inside }
     }
 
+    fn written(shape: &Shape, data: &Value) -> String {
+        let mut json = Json::default();
+        write(shape, data, &mut json);
+        String::from_utf8(json.into_bytes()).expect("JSON is UTF-8")
+    }
+
     fn completed(shape: &Shape, data: serde_json::Value) -> serde_json::Value {
         let data = with_nulls(shape, Value::from_json(data).expect("a value")).unwrap_or(Value::Null);
-        serde_json::to_value(Shaped { shape, data: &data }).expect("JSON")
+        serde_json::from_str(&written(shape, &data)).expect("JSON")
     }
 
     #[test]
     fn keys_are_in_the_order_of_the_question() {
         let shape = Shape(vec![entry("b", "Int!", Inside::Leaf), entry("a", "Int", Inside::Leaf)]);
         let data = Value::from_json(json!({ "a": 1, "b": 2, " type": "Query" })).expect("a value");
-        assert_eq!(serde_json::to_string(&Shaped { shape: &shape, data: &data }).expect("JSON"), r#"{"b":2,"a":1}"#);
+        assert_eq!(written(&shape, &data), r#"{"b":2,"a":1}"#);
     }
 
     #[test]

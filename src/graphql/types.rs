@@ -12,7 +12,8 @@ use jiff::Timestamp as Instant;
 use super::connection::{MessageConnection, PageArguments, message_run};
 use super::cursors::MessageNumber;
 use super::errors::{TopLevel, internal};
-use super::ready::{Ready, perhaps, text, within};
+use super::json::Json;
+use super::ready::{Ready, perhaps, within};
 use super::session::Session;
 use crate::domain::conversation::Side;
 use crate::domain::event::Timestamp;
@@ -66,16 +67,16 @@ impl User {
     }
 
     fn is_viewer(&self) -> bool {
-        self.view.user.id == *self.session.viewer.id()
+        self.view.id == *self.session.viewer.id()
     }
 
     fn picture(&self) -> &str {
-        let picture = self.view.user.user.profile.picture.as_ref();
+        let picture = self.view.user.profile.picture.as_ref();
         picture.map_or(self.session.default_avatar(), |picture| picture.as_str())
     }
 
     fn takes_messages(&self) -> bool {
-        !self.is_viewer() && side(&self.view).can_message(self.view.user.user.contactable)
+        !self.is_viewer() && side(&self.view).can_message(self.view.user.contactable)
     }
 
     fn listed(&self) -> Option<Conversation> {
@@ -84,19 +85,20 @@ impl User {
 }
 
 impl Ready for User {
-    fn ready(&self, field: &Field) -> Option<Value> {
+    fn write(&self, field: &Field, json: &mut Json) -> Option<()> {
         let user = &self.view.user;
-        Some(match field.name.node.as_str() {
-            "id" => text(user.id.as_str()),
-            "name" => text(self.session.answer(user.user.profile.name.as_str()).ok()?),
-            "avatarUrl" => text(self.session.answer(self.picture()).ok()?),
-            "contactable" => user.user.contactable.into(),
-            "erased" => user.user.erased.into(),
-            "canMessage" => self.takes_messages().into(),
-            "blocked" => side(&self.view).is_blocking().into(),
-            "conversation" => perhaps(self.listed(), field)?,
+        match field.name.node.as_str() {
+            "id" => json.value(self.view.id.as_str()),
+            "name" => json.value(self.session.answer(user.profile.name.as_str()).ok()?),
+            "avatarUrl" => json.value(self.session.answer(self.picture()).ok()?),
+            "contactable" => json.value(&user.contactable),
+            "erased" => json.value(&user.erased),
+            "canMessage" => json.value(&self.takes_messages()),
+            "blocked" => json.value(&side(&self.view).is_blocking()),
+            "conversation" => perhaps(self.listed(), field, json)?,
             _ => return None,
-        })
+        }
+        Some(())
     }
 }
 
@@ -105,11 +107,11 @@ impl Ready for User {
 impl User {
     /// The `sub` of the user's token.
     async fn id(&self) -> ID {
-        self.view.user.id.as_str().into()
+        self.view.id.as_str().into()
     }
 
     async fn name(&self) -> Result<&str> {
-        self.session.answer(self.view.user.user.profile.name.as_str())
+        self.session.answer(self.view.user.profile.name.as_str())
     }
 
     /// The user's picture, or the service's default image.
@@ -119,12 +121,12 @@ impl User {
 
     /// Whether other users may write to them first.
     async fn contactable(&self) -> bool {
-        self.view.user.user.contactable
+        self.view.user.contactable
     }
 
     /// Whether what they wrote and were called is gone.
     async fn erased(&self) -> bool {
-        self.view.user.user.erased
+        self.view.user.erased
     }
 
     /// Whether the viewer may write to them: whether to show the 'send a message' button.
@@ -175,7 +177,8 @@ impl Conversation {
     }
 
     pub(super) fn key(&self) -> ConversationId {
-        ConversationId::between(self.session.viewer.id(), &self.view.user.id)
+        let known = self.view.conversation.as_ref().map(|row| row.id);
+        known.unwrap_or_else(|| ConversationId::between(self.session.viewer.id(), &self.view.id))
     }
 
     pub(super) fn is_blocked(&self) -> bool {
@@ -212,17 +215,18 @@ impl Conversation {
 }
 
 impl Ready for Conversation {
-    fn ready(&self, field: &Field) -> Option<Value> {
-        Some(match field.name.node.as_str() {
-            "id" => text(conversation_node_id(self.key())),
-            "contact" => within(&User::of(&self.session, Arc::clone(&self.view)), field)?,
-            "blocked" => self.is_blocked().into(),
-            "unreadCount" => self.unread().into(),
-            "lastMessage" => perhaps(self.last(), field)?,
-            "lastMessageAt" => self.last_at().map_or(Value::Null, |at| text(at.to_string())),
-            "actions" => Value::List(self.possible_actions().map(enum_value).collect()),
+    fn write(&self, field: &Field, json: &mut Json) -> Option<()> {
+        match field.name.node.as_str() {
+            "id" => json.value(&conversation_node_id(self.key())),
+            "contact" => within(&User::of(&self.session, Arc::clone(&self.view)), field, json)?,
+            "blocked" => json.value(&self.is_blocked()),
+            "unreadCount" => json.value(&self.unread()),
+            "lastMessage" => perhaps(self.last(), field, json)?,
+            "lastMessageAt" => json.value(&self.last_at().map(|at| at.to_string())),
+            "actions" => json.value(&Value::List(self.possible_actions().map(enum_value).collect())),
             _ => return None,
-        })
+        }
+        Some(())
     }
 }
 
@@ -310,18 +314,19 @@ impl Message {
 }
 
 impl Ready for Message {
-    fn ready(&self, field: &Field) -> Option<Value> {
-        Some(match field.name.node.as_str() {
-            "id" => text(self.row.id.to_string()),
+    fn write(&self, field: &Field, json: &mut Json) -> Option<()> {
+        match field.name.node.as_str() {
+            "id" => json.value(&self.row.id.to_string()),
             "sender" => {
                 let view = if self.is_mine() { self.session.known_me() } else { self.contact.clone() };
-                within(&User::of(&self.session, view?), field)?
+                within(&User::of(&self.session, view?), field, json)?;
             }
-            "text" => text(self.session.answer(self.row.text.as_str()).ok()?),
-            "sentAt" => text(self.row.sent_at.to_string()),
-            "mine" => self.is_mine().into(),
+            "text" => json.value(self.session.answer(self.row.text.as_str()).ok()?),
+            "sentAt" => json.value(&self.row.sent_at.to_string()),
+            "mine" => json.value(&self.is_mine()),
             _ => return None,
-        })
+        }
+        Some(())
     }
 }
 

@@ -2,7 +2,6 @@
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
-use serde::Serialize;
 use uuid::Uuid;
 
 use super::negotiation::MediaType;
@@ -20,8 +19,6 @@ pub(super) struct Answer {
     body: Body,
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
 enum Body {
     One(Box<Response>),
     Batch(Vec<Response>),
@@ -86,7 +83,10 @@ impl Answer {
                 tracing::info!(request = %id, status = self.status.as_u16(), code, "refused");
             }
         }
-        let body = serde_json::to_vec(&self.body).expect("a response is always JSON");
+        let body = match &self.body {
+            Body::One(response) => response.to_json(),
+            Body::Batch(responses) => Response::list_to_json(responses),
+        };
         let mut headers = HeaderMap::from_iter(self.headers);
         headers.extend([no_store(), (header::CONTENT_TYPE, self.media_type.content_type()), request_id_header(id)]);
         (self.status, headers, body).into_response()

@@ -2,13 +2,16 @@
 //! token's header says can only choose among the keys that were configured.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, JwkSet, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Header, Validation};
+use quick_cache::sync::Cache;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
 use crate::app::access::{Identity, Roles};
@@ -18,6 +21,8 @@ use crate::graphql::Language;
 
 /// A shorter secret can be guessed (RFC 7518 §3.2).
 const SHORTEST_SECRET_BYTES: usize = 32;
+/// Accepted tokens that are remembered, some hundred bytes each.
+const REMEMBERED: usize = 8_192;
 
 /// Why a key cannot be used.
 #[derive(Debug, Error)]
@@ -87,6 +92,8 @@ struct Key {
 /// Checks tokens against the configured keys and claims.
 pub struct Verifier {
     keys: Vec<Key>,
+    /// Whose tokens were accepted, by the token's hash. A client sends the same one with each request.
+    accepted: Cache<[u8; 32], Arc<Identity>>,
 }
 
 /// What a token must say beside being signed.
@@ -122,7 +129,7 @@ impl Verifier {
         if secret.len() < SHORTEST_SECRET_BYTES {
             return Err(KeyError::ShortSecret);
         }
-        Ok(Self { keys: vec![Key::new(None, DecodingKey::from_secret(secret), Algorithm::HS256, expected)] })
+        Ok(Self::of(vec![Key::new(None, DecodingKey::from_secret(secret), Algorithm::HS256, expected)]))
     }
 
     /// RS256, ES256 or EdDSA, by the kind of the key.
@@ -135,7 +142,7 @@ impl Verifier {
             .or_else(|_| DecodingKey::from_ec_pem(pem).map(|key| (key, Algorithm::ES256)))
             .or_else(|_| DecodingKey::from_ed_pem(pem).map(|key| (key, Algorithm::EdDSA)));
         let (key, algorithm) = key.map_err(|_| KeyError::UnknownPem)?;
-        Ok(Self { keys: vec![Key::new(None, key, algorithm, expected)] })
+        Ok(Self::of(vec![Key::new(None, key, algorithm, expected)]))
     }
 
     /// The public keys of a JWKS (RFC 7517); others in it are passed over.
@@ -159,14 +166,30 @@ impl Verifier {
                 Some(Key::new(jwk.common.key_id.clone(), decoding, algorithm, expected))
             })
             .collect();
-        if keys.is_empty() { Err(KeyError::EmptyJwks) } else { Ok(Self { keys }) }
+        if keys.is_empty() { Err(KeyError::EmptyJwks) } else { Ok(Self::of(keys)) }
+    }
+
+    fn of(keys: Vec<Key>) -> Self {
+        Self { keys, accepted: Cache::new(REMEMBERED) }
     }
 
     /// Verifies a token and reads who it is for.
     ///
     /// # Errors
     /// Why it is not accepted.
-    pub fn verify(&self, token: &str) -> Result<Identity, Unauthenticated> {
+    pub fn verify(&self, token: &str) -> Result<Arc<Identity>, Unauthenticated> {
+        let hash = Sha256::digest(token).into();
+        let now = jsonwebtoken::get_current_timestamp();
+        // One that has ended since is looked at anew, to be told so.
+        if let Some(known) = self.accepted.get(&hash).filter(|known| is_accepted_at(known, now)) {
+            return Ok(known);
+        }
+        let identity = Arc::new(self.verify_anew(token)?);
+        self.accepted.insert(hash, Arc::clone(&identity));
+        Ok(identity)
+    }
+
+    fn verify_anew(&self, token: &str) -> Result<Identity, Unauthenticated> {
         let header = jsonwebtoken::decode_header(token).map_err(|_| Unauthenticated::Malformed)?;
         // Extensions that must be understood, and are not (RFC 7515 §4.1.11).
         if header.crit.is_some() {
@@ -186,10 +209,15 @@ impl Verifier {
     ///
     /// # Errors
     /// Why there is none, or it is not accepted.
-    pub fn verify_headers(&self, headers: &HeaderMap) -> Result<Identity, Unauthenticated> {
+    pub fn verify_headers(&self, headers: &HeaderMap) -> Result<Arc<Identity>, Unauthenticated> {
         let value = headers.get(header::AUTHORIZATION).ok_or(Unauthenticated::Missing)?;
         self.verify(bearer(value.to_str().map_err(|_| Unauthenticated::Malformed)?).ok_or(Unauthenticated::Missing)?)
     }
+}
+
+/// Whether a token that was accepted still is, at an instant in seconds since 1970.
+fn is_accepted_at(identity: &Identity, now: u64) -> bool {
+    identity.expires.is_none_or(|expires| i64::try_from(now).is_ok_and(|now| now.saturating_mul(1_000_000) < expires.0))
 }
 
 /// The token of `Bearer …`.

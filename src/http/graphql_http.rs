@@ -56,7 +56,7 @@ struct Exchange<'a> {
 /// Who asks what.
 struct Question {
     viewer: Viewer,
-    identity: Identity,
+    identity: Arc<Identity>,
     asked: Asked,
 }
 
@@ -89,7 +89,7 @@ impl<'a> Exchange<'a> {
     }
 
     /// Whose the token is, before anything of the body is read.
-    fn verify(&self) -> Result<Identity, Answer> {
+    fn verify(&self) -> Result<Arc<Identity>, Answer> {
         self.service.0.verifier.verify_headers(self.headers).map_err(|why| {
             if why == Unauthenticated::Expired || self.service.forgives(self.peer) {
                 self.not_signed_in(&SignInRefusal::Unauthenticated(why))
@@ -99,7 +99,7 @@ impl<'a> Exchange<'a> {
         })
     }
 
-    async fn sign_in(&self, identity: Identity) -> Result<(Viewer, Identity), Answer> {
+    async fn sign_in(&self, identity: Arc<Identity>) -> Result<(Viewer, Arc<Identity>), Answer> {
         sign_in_as(self.service, identity, self.language, self.id).await.map_err(|refusal| self.not_signed_in(&refusal))
     }
 

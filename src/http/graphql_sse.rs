@@ -105,7 +105,7 @@ fn next(response: &Response) -> String {
     if let Some(code) = response.codes().next() {
         METRICS.count_rejection(code);
     }
-    format!("event: next\ndata: {}\n\n", serde_json::to_string(response).expect("a response is always JSON"))
+    format!("event: next\ndata: {}\n\n", String::from_utf8_lossy(&response.to_json()))
 }
 
 fn last(response: &Response) -> String {

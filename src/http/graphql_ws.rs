@@ -42,7 +42,7 @@ const LINGER: Duration = Duration::from_secs(1);
 /// Responses that wait for the client to read; then its operations wait.
 const WAITING: usize = 32;
 /// What a socket keeps to read into and to write from; most are idle.
-const BUFFER_BYTES: usize = 4 << 10;
+const BUFFER_BYTES: usize = 1 << 10;
 /// The longest id of an operation: every response repeats it.
 const MAX_ID_BYTES: usize = 256;
 /// Operations at once on one socket.
@@ -131,10 +131,6 @@ enum ToClient<'a> {
         #[serde(skip_serializing_if = "Option::is_none")]
         payload: Option<serde_json::Map<String, serde_json::Value>>,
     },
-    Next {
-        id: &'a str,
-        payload: &'a Response,
-    },
     Error {
         id: &'a str,
         payload: &'a [ServerError],
@@ -142,6 +138,13 @@ enum ToClient<'a> {
     Complete {
         id: &'a str,
     },
+}
+
+/// A response of an operation.
+fn next(id: &str, response: &Response) -> Message {
+    let id = serde_json::to_string(id).expect("a text is always JSON");
+    let payload = response.to_json();
+    Message::Text(format!("{{\"type\":\"next\",\"id\":{id},\"payload\":{}}}", String::from_utf8_lossy(&payload)).into())
 }
 
 impl ToClient<'_> {
@@ -357,8 +360,8 @@ struct Channel {
 }
 
 impl Channel {
-    async fn send(&self, message: ToClient<'_>, last: bool) {
-        let outgoing = Outgoing { id: Arc::clone(&self.id), serial: self.serial, message: message.message(), last };
+    async fn send(&self, message: Message, last: bool) {
+        let outgoing = Outgoing { id: Arc::clone(&self.id), serial: self.serial, message, last };
         let _socket_gone = self.outgoing.send(outgoing).await;
     }
 
@@ -366,7 +369,7 @@ impl Channel {
         if let Some(code) = refused.codes().next() {
             METRICS.count_rejection(code);
         }
-        self.send(ToClient::Error { id: &self.id, payload: refused.errors() }, true).await;
+        self.send(ToClient::Error { id: &self.id, payload: refused.errors() }.message(), true).await;
     }
 }
 
@@ -385,9 +388,9 @@ async fn operate(service: Service, session: Arc<Session>, call: Call, channel: C
         if response.is_refusal() {
             return channel.error(&response).await;
         }
-        channel.send(ToClient::Next { id: &channel.id, payload: &response }, false).await;
+        channel.send(next(&channel.id, &response), false).await;
     }
-    channel.send(ToClient::Complete { id: &channel.id }, true).await;
+    channel.send(ToClient::Complete { id: &channel.id }.message(), true).await;
 }
 
 /// A subscription's place among its user's.

@@ -55,7 +55,7 @@ const PREFLIGHT_LASTS: Duration = Duration::from_hours(1);
 /// The instant of a token without an end: a year from now will do.
 const FAR: Duration = Duration::from_hours(365 * 24);
 /// How long a stopping service waits for requests and sockets to end.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(10);
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What every handler shares. Cheap to clone.
 #[derive(Clone)]

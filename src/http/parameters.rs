@@ -61,6 +61,12 @@ const WHAT_IS_RIGHT: &str = "the request is not `{\"query\": string, \"variables
 /// # Errors
 /// What is wrong with it.
 pub(super) fn of_body(body: &[u8], max_batch: usize) -> Result<Asked, String> {
+    // What nearly every body is, in one go.
+    if body.first() == Some(&b'{')
+        && let Ok(parameters) = serde_json::from_slice::<Parameters>(body)
+    {
+        return parameters.call().map(|call| Asked::One(Box::new(call))).ok_or_else(|| WHAT_IS_RIGHT.to_owned());
+    }
     let value: Value = serde_json::from_slice(body).map_err(|error| format!("the request is not JSON: line {}, column {}", error.line(), error.column()))?;
     let one = |value: Value| {
         let parameters: Option<Parameters> = serde_json::from_value(value).ok();

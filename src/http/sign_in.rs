@@ -1,5 +1,6 @@
 //! From a token to somebody who may ask.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
@@ -34,7 +35,7 @@ impl SignInRefusal {
 }
 
 /// Signs in whoever a verified token is for.
-pub(super) async fn sign_in_as(service: &Service, identity: Identity, language: Language, id: Uuid) -> Result<(Viewer, Identity), SignInRefusal> {
+pub(super) async fn sign_in_as(service: &Service, identity: Arc<Identity>, language: Language, id: Uuid) -> Result<(Viewer, Arc<Identity>), SignInRefusal> {
     let Ok(signed_in) = timeout(PATIENCE, service.0.app.sign_in(&identity, id)).await else {
         tracing::error!(request = %id, "a sign-in took too long");
         return Err(SignInRefusal::Unavailable);

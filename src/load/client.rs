@@ -71,18 +71,19 @@ impl Client {
     }
 
     fn outcome(&self) -> Result<Outcome, LoadError> {
-        let has = |part: &[u8]| self.body.windows(part.len()).any(|window| window == part);
+        let body = String::from_utf8_lossy(&self.body);
+        let has = |part: &str| body.contains(part);
         // Of a user's data no answer of a load has a code.
-        if !has(b"\"errors\"") && !has(b"\"code\"") {
+        if !has("\"errors\"") && !has("\"code\"") {
             return Ok(Outcome::Done);
         }
-        if has(b"\"RATE_LIMITED\"") || has(b"\"UNAVAILABLE\"") {
+        if has("\"RATE_LIMITED\"") || has("\"UNAVAILABLE\"") {
             return Ok(Outcome::Shed);
         }
-        if has(b"\"CONTACT_BLOCKED\"") || has(b"\"NOT_CONTACTABLE\"") {
+        if has("\"CONTACT_BLOCKED\"") || has("\"NOT_CONTACTABLE\"") {
             return Ok(Outcome::Refused);
         }
-        Err(LoadError::Wrong(String::from_utf8_lossy(&self.body[..self.body.len().min(500)]).into_owned()))
+        Err(LoadError::Wrong(body.chars().take(500).collect()))
     }
 }
 

@@ -1,21 +1,33 @@
 //! What queries ask for and answer: rows as a viewer sees them, and parts of lists.
 
+use crate::domain::conversation::Side;
 use crate::domain::event::Timestamp;
 use crate::domain::ids::{ConversationId, UserId};
+use crate::domain::user::User;
 use crate::projections::conversations::ConversationRow;
 use crate::projections::messages::MessageRow;
 use crate::projections::users::UserRow;
 
-/// A user as a viewer sees them, with the viewer's row of their conversation.
+/// A user as a viewer sees them, with what the viewer has of their conversation.
 #[derive(Clone, Debug)]
 pub struct UserView {
-    pub user: UserRow,
+    pub id: UserId,
+    pub user: User,
     /// Listed or not.
-    pub conversation: Option<ConversationRow>,
+    pub conversation: Option<ConversationView>,
     /// The last message that the viewer may see; none where the conversation is not listed.
     pub last_message: Option<MessageRow>,
     /// Whether the list template shows a badge (C2).
     pub shows_badge: bool,
+}
+
+/// A conversation as one of its two users has it.
+#[derive(Clone, Copy, Debug)]
+pub struct ConversationView {
+    pub id: ConversationId,
+    pub side: Side,
+    /// The last message that the user may see.
+    pub last_at: Option<Timestamp>,
 }
 
 /// What a decision between two users is made from.

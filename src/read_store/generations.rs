@@ -1,15 +1,16 @@
 //! The files of an embedded read store. Its address is a link to the *generation* that is current, a file with a
 //! number. The next is built beside it and becomes current by one rename; those before are kept until told.
 
-use std::fs;
+use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::sqlite::beside;
 
-/// What SQLite keeps beside a file.
-const COMPANIONS: [&str; 2] = ["-wal", "-shm"];
+/// What is kept beside a file: by SQLite, and by who has it open.
+const COMPANIONS: [&str; 3] = ["-wal", "-shm", IN_USE];
+const IN_USE: &str = ".open";
 
 /// The generations at an address.
 #[derive(Clone, Debug)]
@@ -84,6 +85,27 @@ impl Generations {
     fn number(&self, file: &Path) -> Option<u64> {
         file.file_name()?.to_str()?.strip_prefix(self.link.file_name()?.to_str()?)?.strip_prefix('.')?.parse().ok()
     }
+}
+
+/// Says that a generation is open, as long as this lives and the process does. Not by its file itself: who closes that
+/// once more takes SQLite's own locks from it.
+#[derive(Debug)]
+pub(super) struct InUse(#[expect(dead_code, reason = "it is only held")] File);
+
+impl InUse {
+    pub(super) fn mark(file: &Path) -> Result<Self, rusqlite::Error> {
+        let marked = marker(file).and_then(|marker| marker.lock_shared().map(|()| Self(marker)));
+        marked.map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+    }
+
+    /// Whether somebody has it open. What cannot be looked at is not said to be.
+    pub(super) fn is_marked(file: &Path) -> bool {
+        marker(file).is_ok_and(|marker| matches!(marker.try_lock(), Err(TryLockError::WouldBlock)))
+    }
+}
+
+fn marker(file: &Path) -> io::Result<File> {
+    File::options().create(true).truncate(false).write(true).open(beside(file, IN_USE))
 }
 
 /// Removes a generation's file and what is beside it.

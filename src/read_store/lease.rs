@@ -126,13 +126,13 @@ impl Lease {
         }
     }
 
-    /// Says that the holder is still there.
+    /// Says that the holder is still there, and does what had to wait.
     ///
     /// # Errors
     /// When the store fails, or another node has the lease.
     pub async fn renew(&self) -> Result<(), StoreError> {
         match &self.0 {
-            Held::Sqlite(_) => Ok(()),
+            Held::Sqlite(lease) => lease.tidy().await,
             Held::Postgres(lease) => lease.renew().await,
         }
     }

@@ -33,7 +33,7 @@ use crate::projections::users::UserRow;
 use crate::storage::StoreUrl;
 
 pub use crate::storage::OpenError;
-pub use answers::{DirectoryKey, ListKey, ListOrder, Members, MessageView, Page, Relation, Run, Slice, Take, Totals, UserView};
+pub use answers::{ConversationView, DirectoryKey, ListKey, ListOrder, Members, MessageView, Page, Relation, Run, Slice, Take, Totals, UserView};
 pub use inbox::{InboxItem, ItemChange, Missed};
 pub use lease::{Lease, Rows, Touched};
 pub use parked::ParkedEntity;
@@ -319,7 +319,7 @@ impl ReadStore {
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn directory(&self, viewer: &UserId, search: &str, slice: Slice<DirectoryKey>) -> Result<Page<UserView>, StoreError> {
+    pub async fn directory(&self, viewer: &UserId, search: &str, slice: Slice<DirectoryKey>) -> Result<Page<(DirectoryKey, UserView)>, StoreError> {
         read!(self, Moment::Each, reader => reads::directory(reader, viewer, search, &slice))
     }
 

@@ -22,13 +22,12 @@ macro_rules! last_visible {
         "c.sent + coalesce(c.blocked_at, c.received)"
     };
 }
+/// Columns of a view, in the order that [`super::rows::user_view`] reads them.
 macro_rules! view_columns {
     () => {
         concat!(
-            user_columns!(),
-            ", ",
-            conversation_columns!(),
-            ", ",
+            "u.id, u.name, u.picture, u.contactable, u.erased, ",
+            "c.conversation, c.sent, c.received, c.read, c.blocked_at, c.listing, c.last_at, ",
             message_columns!(),
             ", coalesce((select list_template from section where only_one = 1), 1)"
         )
@@ -40,9 +39,9 @@ macro_rules! last_message {
     };
 }
 
-pub(super) const COLUMNS_OF_USER: usize = 10;
 pub(super) const COLUMNS_OF_CONVERSATION: usize = 14;
 pub(super) const COLUMNS_OF_MESSAGE: usize = 8;
+pub(super) const COLUMNS_OF_VIEW: usize = 5 + 7 + COLUMNS_OF_MESSAGE + 1;
 
 pub(super) const USER: &str = concat!("select ", user_columns!(), " from users u where u.id = $1");
 
@@ -104,7 +103,7 @@ macro_rules! directory {
         concat!(
             "select ",
             view_columns!(),
-            "
+            ", u.sort_key
             from users u left join conversations c on c.owner = $1 and c.contact = u.id ",
             last_message!(),
             "
@@ -137,6 +136,13 @@ pub(super) const MESSAGES: &str = concat!(
 
 pub(super) const MESSAGE: &str = concat!("select ", message_columns!(), " from messages m where m.id = $1");
 
+/// By the index of the viewer's list, which is what the order is for.
+macro_rules! by_the_list {
+    () => {
+        " order by c.blocked, c.last_at limit 1"
+    };
+}
+
 /// A message that a viewer may see.
 pub(super) const VISIBLE_MESSAGE: &str = concat!(
     "select ",
@@ -144,12 +150,13 @@ pub(super) const VISIBLE_MESSAGE: &str = concat!(
     ", c.contact
     from messages m join conversations c on c.conversation = m.conversation and c.owner = $1
     where m.id = $2 and c.listing = 'listed' and m.number <= ",
-    last_visible!()
+    last_visible!(),
+    by_the_list!()
 );
 
 /// The contact of a viewer's listed conversation.
-pub(super) const CONTACT_OF: &str = "
-    select c.contact from conversations c where c.conversation = $1 and c.owner = $2 and c.listing = 'listed'";
+pub(super) const CONTACT_OF: &str =
+    concat!("select c.contact from conversations c where c.conversation = $1 and c.owner = $2 and c.listing = 'listed'", by_the_list!());
 
 /// How far the community's stream is folded, or parked.
 pub(super) const MEMBERS: &str = "

@@ -47,7 +47,12 @@ pub(super) async fn totals(reader: &mut impl Reader, viewer: &UserId) -> Result<
     Ok(reader.query_first(queries::TOTALS, &[Value::Text(viewer.as_str())], rows::totals).await?.unwrap_or_default())
 }
 
-pub(super) async fn directory(reader: &mut impl Reader, viewer: &UserId, search: &str, slice: &Slice<DirectoryKey>) -> Result<Page<UserView>, StoreError> {
+pub(super) async fn directory(
+    reader: &mut impl Reader,
+    viewer: &UserId,
+    search: &str,
+    slice: &Slice<DirectoryKey>,
+) -> Result<Page<(DirectoryKey, UserView)>, StoreError> {
     let pattern = format!("%{}%", search.replace('!', "!!").replace('%', "!%").replace('_', "!_"));
     let (sql, beyond, within) = match slice.take {
         Take::First(_) => (queries::DIRECTORY, place(slice.after.as_ref()), place(slice.before.as_ref())),
@@ -55,7 +60,7 @@ pub(super) async fn directory(reader: &mut impl Reader, viewer: &UserId, search:
     };
     let limit = Value::number(slice.take.count() as u64 + 1);
     let parameters = [Value::Text(viewer.as_str()), Value::Text(&pattern), beyond.0, beyond.1, within.0, within.1, limit];
-    Ok(Page::of(reader.query(sql, &parameters, rows::user_view).await?, slice))
+    Ok(Page::of(reader.query(sql, &parameters, rows::directory_entry).await?, slice))
 }
 
 fn place(key: Option<&DirectoryKey>) -> (Value<'_>, Value<'_>) {

@@ -1,7 +1,7 @@
 //! How each projection's rows are read back, from whichever store.
 
 use super::reader::{Columns, Unreadable};
-use super::{Checkpoint, MessageView, Totals, UserView, queries};
+use super::{Checkpoint, ConversationView, DirectoryKey, MessageView, Totals, UserView, queries};
 use crate::domain::conversation::{Listing, Side};
 use crate::domain::event::{Position, Timestamp};
 use crate::domain::ids::{ConversationId, MessageId, UserId};
@@ -45,37 +45,20 @@ fn list_template(row: &dyn Columns, column: usize) -> Result<ListTemplate, Unrea
     ListTemplate::try_from(row.integer(column)?).map_err(|error| Unreadable::new(column, error))
 }
 
-fn user_row(row: &dyn Columns, from: usize) -> Result<UserRow, Unreadable> {
-    let profile = Profile { name: Name::from_stored(row.text(from + 1)?), picture: row.text_or_null(from + 2)?.map(Picture::from_stored) };
-    Ok(UserRow {
-        id: user_id(row, from)?,
-        user: User { profile, contactable: row.integer(from + 3)? != 0, erased: row.integer(from + 4)? != 0 },
-        member: row.number(from + 5)?,
-        version: row.number(from + 6)?,
-        sort_key: row.bytes(from + 7)?.to_vec(),
-        search_name: row.text(from + 8)?.to_owned(),
-        changed: position(row, from + 9)?,
-    })
+/// A user's state, in the columns after the id.
+fn user_state(row: &dyn Columns) -> Result<User, Unreadable> {
+    let profile = Profile { name: Name::from_stored(row.text(1)?), picture: row.text_or_null(2)?.map(Picture::from_stored) };
+    Ok(User { profile, contactable: row.integer(3)? != 0, erased: row.integer(4)? != 0 })
 }
 
-fn conversation_row(row: &dyn Columns, from: usize) -> Result<ConversationRow, Unreadable> {
-    Ok(ConversationRow {
-        owner: user_id(row, from)?,
-        contact: user_id(row, from + 1)?,
-        conversation: ConversationId(row.uuid(from + 2)?),
-        version: row.number(from + 3)?,
-        side: Side {
-            sent: row.number(from + 4)?,
-            received: row.number(from + 5)?,
-            read: row.number(from + 6)?,
-            blocked_at: row.number_or_null(from + 7)?,
-            listing: listing(row, from + 8)?,
-        },
-        last_at: row.integer_or_null(from + 9)?.map(Timestamp),
-        latest_at: row.integer_or_null(from + 10)?.map(Timestamp),
-        changed: position(row, from + 11)?,
-        reshaped: position(row, from + 12)?,
-        removed: position(row, from + 13)?,
+/// A side of a conversation, in five columns.
+fn side(row: &dyn Columns, from: usize) -> Result<Side, Unreadable> {
+    Ok(Side {
+        sent: row.number(from)?,
+        received: row.number(from + 1)?,
+        read: row.number(from + 2)?,
+        blocked_at: row.number_or_null(from + 3)?,
+        listing: listing(row, from + 4)?,
     })
 }
 
@@ -93,16 +76,35 @@ fn message_row(row: &dyn Columns, from: usize) -> Result<MessageRow, Unreadable>
 }
 
 pub(super) fn user(row: &dyn Columns) -> Result<UserRow, Unreadable> {
-    user_row(row, 0)
+    Ok(UserRow {
+        id: user_id(row, 0)?,
+        user: user_state(row)?,
+        member: row.number(5)?,
+        version: row.number(6)?,
+        sort_key: row.bytes(7)?.to_vec(),
+        search_name: row.text(8)?.to_owned(),
+        changed: position(row, 9)?,
+    })
 }
 
 pub(super) fn conversation(row: &dyn Columns) -> Result<ConversationRow, Unreadable> {
-    conversation_row(row, 0)
+    Ok(ConversationRow {
+        owner: user_id(row, 0)?,
+        contact: user_id(row, 1)?,
+        conversation: ConversationId(row.uuid(2)?),
+        version: row.number(3)?,
+        side: side(row, 4)?,
+        last_at: row.integer_or_null(9)?.map(Timestamp),
+        latest_at: row.integer_or_null(10)?.map(Timestamp),
+        changed: position(row, 11)?,
+        reshaped: position(row, 12)?,
+        removed: position(row, 13)?,
+    })
 }
 
 /// A conversation's row, and the last event that changed the contact's.
 pub(super) fn changed_conversation(row: &dyn Columns) -> Result<(ConversationRow, Position), Unreadable> {
-    Ok((conversation_row(row, 0)?, position(row, queries::COLUMNS_OF_CONVERSATION)?))
+    Ok((conversation(row)?, position(row, queries::COLUMNS_OF_CONVERSATION)?))
 }
 
 pub(super) fn message(row: &dyn Columns) -> Result<MessageRow, Unreadable> {
@@ -123,12 +125,22 @@ pub(super) fn section(row: &dyn Columns) -> Result<SectionRow, Unreadable> {
 }
 
 pub(super) fn user_view(row: &dyn Columns) -> Result<UserView, Unreadable> {
-    let conversation_at = queries::COLUMNS_OF_USER;
-    let message_at = conversation_at + queries::COLUMNS_OF_CONVERSATION;
-    let template_at = message_at + queries::COLUMNS_OF_MESSAGE;
-    let conversation = if row.text_or_null(conversation_at)?.is_none() { None } else { Some(conversation_row(row, conversation_at)?) };
+    let conversation = |id| Ok(ConversationView { id: ConversationId(id), side: side(row, 6)?, last_at: row.integer_or_null(11)?.map(Timestamp) });
+    let message_at = 12;
     let last_message = if row.uuid_or_null(message_at)?.is_none() { None } else { Some(message_row(row, message_at)?) };
-    Ok(UserView { user: user_row(row, 0)?, conversation, last_message, shows_badge: list_template(row, template_at)?.shows_unread_badge() })
+    Ok(UserView {
+        id: user_id(row, 0)?,
+        user: user_state(row)?,
+        conversation: row.uuid_or_null(5)?.map(conversation).transpose()?,
+        last_message,
+        shows_badge: list_template(row, queries::COLUMNS_OF_VIEW - 1)?.shows_unread_badge(),
+    })
+}
+
+/// A user of the directory, and their place in it.
+pub(super) fn directory_entry(row: &dyn Columns) -> Result<(DirectoryKey, UserView), Unreadable> {
+    let view = user_view(row)?;
+    Ok((DirectoryKey { sort_key: row.bytes(queries::COLUMNS_OF_VIEW)?.to_vec(), id: view.id.clone() }, view))
 }
 
 pub(super) fn totals(row: &dyn Columns) -> Result<Totals, Unreadable> {

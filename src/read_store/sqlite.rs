@@ -9,7 +9,7 @@ use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::generations::{Generations, discard};
+use super::generations::{Generations, InUse, discard};
 use super::reader::{Columns, Moment, Read, Reader, Unreadable, Value};
 use super::{Checkpoint, OpenError, ParkedEntity, Rows, StoreError, StoredCheckpoint, Touched, queries, rows};
 use crate::domain::event::{Position, Timestamp};
@@ -43,25 +43,41 @@ struct Generation {
     readers: Arc<Readers>,
     /// The store's: held until the last write that was begun has ended, whoever still waits for it.
     lock: Arc<FileLock>,
+    /// So that nobody removes the file.
+    _in_use: InUse,
 }
 
 struct Writer {
     connection: Connection,
     wal: WalKeeper,
-    /// Whether bytes of what was erased may be left in the file.
-    is_stained: bool,
+    stain: Stain,
+}
+
+/// Where bytes of what was erased may be left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stain {
+    None,
+    /// In the file, and then in its write-ahead log.
+    File,
+    /// In the write-ahead log alone.
+    Wal,
 }
 
 impl Writer {
-    /// Writes the file anew without what was erased, its write-ahead log too. Readers that are in the way are no error:
-    /// it is tried again at the next write.
-    fn scrub(&mut self, erased: bool) {
-        self.is_stained |= erased;
-        if self.is_stained {
-            let scrubbed = self.connection.execute_batch("vacuum").and_then(|()| sqlite::truncate_wal(&self.connection));
-            match scrubbed {
-                Ok(()) => self.is_stained = false,
+    /// Writes the file anew without what was erased, once, and empties its write-ahead log. Readers that are in the way are
+    /// no error: that is tried again, now and then.
+    fn scrub(&mut self) {
+        if self.stain == Stain::File {
+            match self.connection.execute_batch("vacuum") {
+                Ok(()) => self.stain = Stain::Wal,
                 Err(error) => tracing::warn!(%error, "what was erased may have left bytes in the views' file; it is tried again"),
+            }
+        }
+        if self.stain == Stain::Wal {
+            match sqlite::truncate_wal(&self.connection) {
+                Ok(true) => self.stain = Stain::None,
+                Ok(false) => tracing::debug!("readers keep what was erased in the views' write-ahead log; it is emptied when they are gone"),
+                Err(error) => tracing::warn!(%error, "what was erased may have left bytes in the views' write-ahead log; it is tried again"),
             }
         }
     }
@@ -72,10 +88,12 @@ impl Generation {
         Self::of(file, sqlite::open_writer(file, Durability::Cheap)?, lock)
     }
 
-    fn of(file: &Path, connection: Connection, lock: Arc<FileLock>) -> Result<Self, rusqlite::Error> {
+    fn of(file: &Path, mut connection: Connection, lock: Arc<FileLock>) -> Result<Self, rusqlite::Error> {
         connection.execute(queries::PARKED_TABLE, [])?;
-        let writer = Writer { connection, wal: WalKeeper::start(file)?, is_stained: false };
-        Ok(Self { file: file.into(), writer: Mutex::new(writer), readers: Arc::new(Readers::open(file)?), lock })
+        let in_use = InUse::mark(file)?;
+        let wal = WalKeeper::start(file, &mut connection)?;
+        let writer = Writer { connection, wal, stain: Stain::None };
+        Ok(Self { file: file.into(), writer: Mutex::new(writer), readers: Arc::new(Readers::open(file)?), lock, _in_use: in_use })
     }
 
     /// Makes the tables of a file that is not there yet.
@@ -174,8 +192,12 @@ impl SqliteReadStore {
     pub(super) fn drop_others(path: &Path) -> Result<usize, OpenError> {
         let _nobody_builds = FileLock::acquire(&sqlite::beside(path, ".next"))?;
         let others = Generations::at(path).others();
-        others.iter().try_for_each(|file| discard(file)).map_err(OpenError::io(path))?;
-        Ok(others.len())
+        let (in_use, unused): (Vec<_>, Vec<_>) = others.iter().partition(|file| InUse::is_marked(file));
+        unused.iter().try_for_each(|file| discard(file)).map_err(OpenError::io(path))?;
+        match in_use.first() {
+            Some(file) => Err(OpenError::InUse { place: sqlite::place(file), holder: "a service that has yet to go over to the next views".to_owned() }),
+            None => Ok(unused.len()),
+        }
     }
 
     /// Asks whoever folds, which may be another process.
@@ -278,11 +300,27 @@ impl SqliteLease {
         self.generation.write(load).await
     }
 
+    /// What could not be done at once after an erasure. Called now and then.
+    pub(super) async fn tidy(&self) -> Result<(), StoreError> {
+        // Nobody else writes, so the lock is free.
+        if self.generation.writer.try_lock().is_ok_and(|writer| writer.stain == Stain::None) {
+            return Ok(());
+        }
+        let tidy = |writer: &mut Writer| {
+            writer.scrub();
+            Ok(())
+        };
+        self.generation.write(tidy).await
+    }
+
     /// Writes changed rows, and that the log is folded up to `checkpoint`, in one transaction.
     pub(super) async fn apply(&self, rows: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
         let write = move |writer: &mut Writer| {
             write_all(&mut writer.connection, &rows, checkpoint).map_err(failed)?;
-            writer.scrub(!rows.erased.is_empty());
+            if !rows.erased.is_empty() {
+                writer.stain = Stain::File;
+                writer.scrub();
+            }
             if let Err(error) = writer.wal.tend(&writer.connection) {
                 tracing::warn!(%error, "the views could not be folded into their file");
             }

@@ -8,7 +8,7 @@ use entrenous::app::{App, Settings, Sources, projector};
 use entrenous::cli::{new_id, now};
 use entrenous::domain::ids::UserId;
 use entrenous::event_log::EventLog;
-use entrenous::graphql::{Call, DocumentReference, Executor, JsonValue, Language, Operation, Options, Session};
+use entrenous::graphql::{Call, DocumentReference, Executor, JsonValue, Language, Operation, Options, Response, Session};
 use entrenous::read_store::ReadStore;
 use entrenous::storage::StoreUrl;
 use futures_util::{Stream, StreamExt as _};
@@ -134,20 +134,20 @@ impl Inside {
         let operation = self.prepare(query, variables);
         let response = self.executor.execute(operation, self.session(viewer)).await;
         assert!(response.errors().is_empty(), "{query}: {:?}", response.errors());
-        serde_json::to_value(response).expect("JSON")["data"].take()
+        json_of(&response)["data"].take()
     }
 
     /// Whatever an operation is answered.
     pub async fn respond(&self, viewer: &Viewer, query: &str) -> Value {
         let operation = self.prepare(query, json!({}));
-        serde_json::to_value(self.executor.execute(operation, self.session(viewer)).await).expect("JSON")
+        json_of(&self.executor.execute(operation, self.session(viewer)).await)
     }
 
     /// The same; none where the operation is not executed at all.
     pub async fn try_respond(&self, viewer: &Viewer, query: &str) -> Option<Value> {
         let call = Call { document: DocumentReference { text: Some(query.to_owned()), id: None }, ..Call::default() };
         let operation = self.executor.prepare(&call).ok()?;
-        Some(serde_json::to_value(self.executor.execute(operation, self.session(viewer)).await).expect("JSON"))
+        Some(json_of(&self.executor.execute(operation, self.session(viewer)).await))
     }
 
     /// From now on nothing that happens is shown, as long as what is returned is held.
@@ -198,7 +198,7 @@ impl Inside {
         let operation = self.prepare(query, variables);
         self.executor.stream(operation, self.session(viewer)).map(|response| {
             assert!(response.errors().is_empty(), "{:?}", response.errors());
-            serde_json::to_value(response).expect("JSON")["data"].take()
+            json_of(&response)["data"].take()
         })
     }
 
@@ -284,4 +284,8 @@ async fn dump_schema(url: &str) -> Vec<String> {
     }
     lines.sort();
     lines
+}
+
+fn json_of(response: &Response) -> Value {
+    serde_json::from_slice(&response.to_json()).expect("JSON")
 }

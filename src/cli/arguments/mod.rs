@@ -91,8 +91,28 @@ impl Data {
     }
 
     /// The log, to be read, with its keys where they are at hand.
-    pub async fn open_log(&self, views: Option<&StoreUrl>) -> Result<EventLog, OpenError> {
-        EventLog::open_read_only(&self.log_url(), Some(&self.keys_url(views))).await
+    ///
+    /// # Errors
+    /// When it cannot be opened, or its keys are not where they are said to be.
+    pub async fn open_log(&self, views: Option<&StoreUrl>) -> anyhow::Result<EventLog> {
+        let log = EventLog::open_read_only(&self.log_url(), Some(&self.keys_url(views))).await?;
+        if self.keys.is_some() && !log.has_its_keys().await? {
+            return Err(self.other_keys(views).into());
+        }
+        Ok(log)
+    }
+
+    /// The same for what is worth nothing without the keys: what is made of a log that is sealed is empty, not wrong.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or its keys are not at hand.
+    pub async fn open_log_and_keys(&self, views: Option<&StoreUrl>) -> anyhow::Result<EventLog> {
+        let log = EventLog::open_read_only(&self.log_url(), Some(&self.keys_url(views))).await?;
+        if log.has_its_keys().await? { Ok(log) } else { Err(self.other_keys(views).into()) }
+    }
+
+    fn other_keys(&self, views: Option<&StoreUrl>) -> OpenError {
+        OpenError::OtherKeys { place: self.keys_url(views).to_string(), log: self.log_url().to_string() }
     }
 }
 

@@ -1,14 +1,14 @@
 //! Where the log ends, as far as this node knows. A subscription wakes those who wait for more; what it says
 //! is read by nobody. It has a thread of its own: the client's never comes back when a subscription ends
 //! cleanly, which would hold one of the service's own threads for ever. A thread that is held like that is
-//! given up, a few times at most; from then on the log is looked at instead.
+//! given up, once; from then on the log is looked at instead.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use kurrentdb::{Position as LogPosition, StreamPosition, SubscribeToAllOptions, SubscriptionEvent, SubscriptionFilter};
+use kurrentdb::{Error, Position as LogPosition, StreamPosition, SubscribeToAllOptions, Subscription, SubscriptionEvent, SubscriptionFilter};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -22,8 +22,8 @@ use crate::storage::Backoff;
 const NOW_AND_THEN: Duration = Duration::from_secs(1);
 /// The same once there is no subscription any more.
 const OFTEN: Duration = Duration::from_millis(50);
-/// Subscriptions that may be given up.
-const GIVEN_UP: u64 = 4;
+/// Subscriptions that may be given up: each keeps a core busy, where it ended cleanly.
+const GIVEN_UP: u64 = 1;
 /// Events that a filter passes over between two checkpoints, in steps of the database's own.
 const CHECKPOINT_EVERY: u32 = 1_000;
 
@@ -103,15 +103,15 @@ fn listen(connection: &Connection, head: &watch::Sender<Position>, number: u64, 
                 let filter = SubscriptionFilter::on_stream_name().regex(STREAMS).max(CHECKPOINT_EVERY);
                 let options = SubscribeToAllOptions::default().position(from).filter(filter).requires_leader(true);
                 let mut subscription = client.subscribe_to_all(&options).await;
-                while is_current() {
-                    match tokio::time::timeout(NOW_AND_THEN, subscription.next_subscription_event()).await {
-                        Ok(Ok(SubscriptionEvent::EventAppeared(event))) => {
+                while let Some(event) = next_while(is_current, &mut subscription).await {
+                    match event {
+                        Ok(SubscriptionEvent::EventAppeared(event)) => {
                             events.fetch_add(1, Ordering::SeqCst);
                             backoff.reset();
                             advance(head, Position(event.get_original_event().position.commit));
                         }
-                        Err(_) | Ok(Ok(_)) => {}
-                        Ok(Err(error)) => {
+                        Ok(_) => {}
+                        Err(error) => {
                             tracing::debug!(%error, place = connection.place(), "a subscription ended");
                             break;
                         }
@@ -121,4 +121,17 @@ fn listen(connection: &Connection, head: &watch::Sender<Position>, number: u64, 
             backoff.wait().await;
         }
     });
+}
+
+/// The next event; none once the subscription is not the current one any more. A call that is dropped would make the client
+/// subscribe anew, so it is not while it is waited for.
+async fn next_while(is_current: impl Fn() -> bool, subscription: &mut Subscription) -> Option<Result<SubscriptionEvent, Error>> {
+    let next = subscription.next_subscription_event();
+    tokio::pin!(next);
+    while is_current() {
+        if let Ok(event) = tokio::time::timeout(NOW_AND_THEN, &mut next).await {
+            return Some(event);
+        }
+    }
+    None
 }

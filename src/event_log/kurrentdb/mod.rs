@@ -183,10 +183,15 @@ impl KurrentEventLog {
             Ok(_) | Err(Failure::WrongExpectedVersion(_)) => {}
             Err(failure) => return Err(failure.into()),
         }
+        self.bound_keys().await?.ok_or_else(|| LogError::Read("it does not say which keys it has".into()))
+    }
+
+    /// The key store that the log has; none where it has had none yet.
+    pub(super) async fn bound_keys(&self) -> Result<Option<Uuid>, LogError> {
         let found = read_stream(&self.0.connection, LOG_STREAM, 1, 1).await?;
         let unreadable = |error: serde_json::Error| LogError::Read(error.to_string().into());
         let named = found.first().map(|event| event.as_json::<KeysNamed>().map_err(unreadable)).transpose()?;
-        named.map(|named| named.keys).ok_or_else(|| LogError::Read("it does not say which keys it has".into()))
+        Ok(named.map(|named| named.keys))
     }
 
     pub(super) async fn close(&self) {

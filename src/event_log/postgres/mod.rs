@@ -104,13 +104,20 @@ impl PostgresEventLog {
         let head = Arc::new(watch::channel(position(&client.query_one(HEAD, &[]).await.map_err(unreachable)?, 0)).0);
         let (known, noted) = (Arc::clone(&head), Arc::clone(&head));
         let is_known = Arc::new(move |position| Position(position) <= *noted.borrow());
-        let looking = postgres::look_when_notified(server.clone(), CHANNEL, is_known, NOW_AND_THEN, move |client| {
-            let known = Arc::clone(&known);
-            Box::pin(async move {
-                advance(&known, position(&client.query_one(HEAD, &[]).await?, 0));
-                Ok(())
-            })
-        });
+        let looking = postgres::look_when_notified(
+            server.clone(),
+            CHANNEL,
+            is_known,
+            NOW_AND_THEN,
+            || {},
+            move |client| {
+                let known = Arc::clone(&known);
+                Box::pin(async move {
+                    advance(&known, position(&client.query_one(HEAD, &[]).await?, 0));
+                    Ok(())
+                })
+            },
+        );
         Ok(Self { id, pool: server.pool(postgres::CONNECTIONS), orders, head, recent: Arc::default(), _looking: Arc::new(looking) })
     }
 
@@ -129,6 +136,10 @@ impl PostgresEventLog {
         Ok(latest)
     }
 
+    pub(super) fn forget_recent(&self) {
+        self.recent.clear();
+    }
+
     pub(super) async fn write(&self, draft: Draft) -> Outcome {
         self.orders.write(draft).await
     }
@@ -144,8 +155,12 @@ impl PostgresEventLog {
     /// The key store that the log has, this one where it had none.
     pub(super) async fn bind_keys(&self, keys: Uuid) -> Result<Uuid, LogError> {
         self.read(BIND_KEYS, &[&keys]).await?;
-        let found = self.read(KEYS, &[]).await?;
-        found.first().map(|row| row.get(0)).ok_or_else(|| LogError::Read("it has no row of its own".into()))
+        self.bound_keys().await?.ok_or_else(|| LogError::Read("it has no row of its own".into()))
+    }
+
+    /// The key store that the log has; none where it has had none yet.
+    pub(super) async fn bound_keys(&self) -> Result<Option<Uuid>, LogError> {
+        Ok(self.read(KEYS, &[]).await?.first().and_then(|row| row.get(0)))
     }
 
     pub(super) async fn close(&self) {

@@ -9,9 +9,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::{join4, try_join5};
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
@@ -46,6 +48,9 @@ const ADVANCE: &str = "update log set head = $1, at = $2, streams = $3, tree_siz
 /// Events that an older version appended are put into the tree so many at a time.
 const CATCH_UP: i64 = 10_000;
 const NOTIFY: &str = "select pg_notify('entrenous_log', $1)";
+
+/// How long a server may take to write a batch, or to say that it did not.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Appends for one node.
 pub(super) struct Writer {
@@ -113,9 +118,11 @@ impl Writer {
     async fn write_until_known(&mut self, drafts: &[Draft]) -> Result<Vec<Outcome>, String> {
         let mut backoff = Backoff::new();
         loop {
-            let failure = match self.write(drafts).await {
-                Ok(outcomes) => return Ok(outcomes),
-                Err(failure) => failure,
+            // A session that is given up writes nothing any more: the next one's epoch sees to it.
+            let failure = match timeout(PATIENCE, self.write(drafts)).await {
+                Ok(Ok(outcomes)) => return Ok(outcomes),
+                Ok(Err(failure)) => failure,
+                Err(_) => Failure::Interrupted("the server does not answer".to_owned()),
             };
             self.session = None;
             // The server may come back without what it had not yet copied elsewhere.

@@ -85,7 +85,7 @@ impl SqliteEventLog {
         let (head_sender, head) = watch::channel(position);
         let (orders, waiting) = orders();
         let tree = caught_up_tree(&writer, position).map_err(&sqlite_error)?;
-        let wal = WalKeeper::start(path).map_err(&sqlite_error)?;
+        let wal = WalKeeper::start(path, &mut writer).map_err(&sqlite_error)?;
         let log = Self::reading(path, orders, head, None).map_err(&sqlite_error)?;
         let writer = Writer { connection: writer, wal, clock, position, at, tree, streams: Streams::default(), head: head_sender, lock };
         thread::Builder::new().name("event-log".into()).spawn(move || writer.run(waiting)).expect("a thread can be started");
@@ -175,6 +175,11 @@ impl SqliteEventLog {
             connection.query_row(KEYS, [], |row| row.get(0))
         };
         bind().map_err(|error: rusqlite::Error| LogError::Read(error.to_string().into()))
+    }
+
+    /// The key store that the log has; none where it has had none yet.
+    pub(super) async fn bound_keys(&self) -> Result<Option<Uuid>, LogError> {
+        self.read(KEYS, |statement| statement.query_row([], |row| row.get(0))).await
     }
 
     /// Lets the appends that wait be written, takes no more, and folds the write-ahead log into its file.

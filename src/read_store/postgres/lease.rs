@@ -9,7 +9,7 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 
-use super::failed;
+use super::{failed, is_seen};
 use crate::domain::ids::UserId;
 use crate::domain::text::MessageText;
 use crate::postgres::{self, Ended, Parameters};
@@ -19,10 +19,11 @@ use crate::projections::section::SectionRow;
 use crate::projections::users::UserRow;
 use crate::read_store::{Checkpoint, ParkedEntity, Rows, StoreError, Touched, queries, rows};
 
-/// A holder that was not seen for three seconds is gone, or frozen and will find itself fenced.
-const LEAD: &str = "
-    update projector set epoch = epoch + 1, node = $1, seen = clock_timestamp()
-    where node is null or node = $1 or seen < clock_timestamp() - interval '3 seconds' returning epoch";
+const LEAD: &str = concat!(
+    "update projector set epoch = epoch + 1, node = $1, seen = clock_timestamp() where node is null or node = $1 or not (",
+    is_seen!(),
+    ") returning epoch"
+);
 const FENCE: &str = "select fence($1)";
 const RELEASE: &str = "update projector set node = null where epoch = $1";
 /// Rows written at once, of many.

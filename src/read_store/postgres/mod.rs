@@ -40,6 +40,9 @@ const CHANNEL: &str = "entrenous_views";
 const NOW_AND_THEN: Duration = Duration::from_secs(1);
 /// Nodes that open a store at once make its tables one after the other.
 const LOCK_TABLES: &str = "select pg_advisory_xact_lock(hashtextextended('entrenous_views', 0))";
+/// Whoever builds holds this as long as it is connected; whoever drops, in its transaction.
+const BUILD: &str = "select pg_try_advisory_lock(hashtextextended('entrenous_views_next', 0))";
+const TRY_BUILD: &str = "select pg_try_advisory_xact_lock(hashtextextended('entrenous_views_next', 0))";
 pub(in crate::read_store) const HAS_TABLES: &str = "select to_regclass('checkpoints') is not null";
 const PREPARED: &str = "comment on schema entrenous_views_next is 'prepared'";
 /// No statement is in the middle of the current tables, and none begins, until the transaction ends.
@@ -53,9 +56,18 @@ const FENCE_ALL: &str = "
 const MAKE_OLD: &str = "drop schema if exists entrenous_views_old cascade; alter schema entrenous_views rename to entrenous_views_old";
 const MAKE_CURRENT: &str = "alter schema entrenous_views_next rename to entrenous_views; comment on schema entrenous_views is null";
 const FENCED: &str = "EN001";
-const IS_LED: &str = "select exists (select from projector where node is not null and seen >= clock_timestamp() - interval '3 seconds')";
-const IS_LED_ELSEWHERE: &str = "
-    select 1::bigint from projector where node is not null and node <> $1 and seen >= clock_timestamp() - interval '3 seconds'";
+
+/// A holder that was not seen for three seconds is gone, or frozen and will find itself fenced. One that was seen in the
+/// future was seen before the server's clock went back.
+macro_rules! is_seen {
+    () => {
+        "seen between clock_timestamp() - interval '3 seconds' and clock_timestamp() + interval '3 seconds'"
+    };
+}
+use is_seen;
+
+const IS_LED: &str = concat!("select exists (select from projector where node is not null and ", is_seen!(), ")");
+const IS_LED_ELSEWHERE: &str = concat!("select 1::bigint from projector where node is not null and node <> $1 and ", is_seen!());
 
 /// The read store in PostgreSQL. Cheap to clone.
 #[derive(Clone)]
@@ -64,6 +76,9 @@ pub(in crate::read_store) struct PostgresReadStore {
     pool: Pool,
     checkpoint: Arc<watch::Sender<Checkpoint>>,
     _looking: Arc<Looking>,
+    /// What is built here is nobody else's to build or to drop while this connection lives.
+    #[expect(dead_code, reason = "it is only held")]
+    building: Option<Arc<Client>>,
 }
 
 impl PostgresReadStore {
@@ -76,15 +91,23 @@ impl PostgresReadStore {
     /// The next generation, as far as it was built: without its indexes until it is finished.
     pub(in crate::read_store) async fn build(url: &str, log: Uuid) -> Result<Self, OpenError> {
         let server = views_of(url, NEXT, "0")?;
+        let building = server.connect().await.map_err(|error| server.unreachable(&error))?;
+        if !building.query_one(BUILD, &[]).await.map_err(|error| server.unreachable(&error))?.get::<_, bool>(0) {
+            return Err(is_being_built(&server));
+        }
         prepare_next(&server, log).await?;
-        Ok(Self::of(server))
+        Ok(Self { building: Some(Arc::new(building)), ..Self::of(server) })
     }
 
     fn of(server: Server) -> Self {
         let checkpoint = Arc::new(watch::channel(Checkpoint::default()).0);
-        let (known, noted) = (Arc::clone(&checkpoint), Arc::clone(&checkpoint));
+        let (known, noted, doubted) = (Arc::clone(&checkpoint), Arc::clone(&checkpoint), Arc::clone(&checkpoint));
+        // A server that crashed may come back without the last commits.
+        let doubt = move || {
+            doubted.send_replace(Checkpoint::default());
+        };
         let is_known = Arc::new(move |position| Position(position) == noted.borrow().position);
-        let looking = postgres::look_when_notified(server.clone(), CHANNEL, is_known, NOW_AND_THEN, move |client| {
+        let looking = postgres::look_when_notified(server.clone(), CHANNEL, is_known, NOW_AND_THEN, doubt, move |client| {
             let known = Arc::clone(&known);
             Box::pin(async move {
                 let row = client.query_one(queries::CHECKPOINT, &[]).await?;
@@ -93,7 +116,7 @@ impl PostgresReadStore {
                 Ok(())
             })
         });
-        Self { pool: server.pool(postgres::CONNECTIONS), server, checkpoint, _looking: Arc::new(looking) }
+        Self { pool: server.pool(postgres::CONNECTIONS), server, checkpoint, _looking: Arc::new(looking), building: None }
     }
 
     /// Makes the indexes of the tables that were built, as far as there are none.
@@ -108,7 +131,7 @@ impl PostgresReadStore {
 
     /// Keeps everybody else from the current tables until it is dropped, or switched.
     pub(in crate::read_store) async fn hold(&self) -> Result<PostgresHold, StoreError> {
-        let server = self.server.with_settings("entrenous switch", &["lock_timeout=1s"]);
+        let server = self.server.with_settings("entrenous switch", &["lock_timeout=1s", "idle_in_transaction_session_timeout=10s"]);
         let client = server.connect().await.map_err(|error| failed(&error))?;
         let failed = |error: tokio_postgres::Error| failed(&error);
         let mut backoff = Backoff::new();
@@ -135,14 +158,14 @@ impl PostgresReadStore {
 
     /// Removes every generation but the current one. Returns how many there were.
     pub(in crate::read_store) async fn drop_others(url: &str) -> Result<usize, OpenError> {
-        let server = views_of(url, NEXT, "0")?;
+        let server = views_of(url, NEXT, "0")?.with_settings("entrenous views", &["lock_timeout=5s"]);
         let unreachable = |error: tokio_postgres::Error| server.unreachable(&error);
         let mut client = server.connect().await.map_err(unreachable)?;
         let transaction = client.transaction().await.map_err(unreachable)?;
-        transaction.execute(LOCK_TABLES, &[]).await.map_err(unreachable)?;
-        if transaction.query_one(HAS_TABLES, &[]).await.map_err(unreachable)?.get(0) && transaction.query_one(IS_LED, &[]).await.map_err(unreachable)?.get(0) {
-            return Err(OpenError::InUse { place: format!("the schema {NEXT} of {}", server.place), holder: "a rebuild".to_owned() });
+        if !transaction.query_one(TRY_BUILD, &[]).await.map_err(unreachable)?.get::<_, bool>(0) {
+            return Err(is_being_built(&server));
         }
+        transaction.execute(LOCK_TABLES, &[]).await.map_err(unreachable)?;
         let mut dropped = 0;
         for schema in [NEXT, OLD] {
             let is_there = transaction.query_one("select to_regnamespace($1) is not null", &[&schema]).await.map_err(unreachable)?;
@@ -177,10 +200,7 @@ impl PostgresReadStore {
             PoolError::Backend(error) => failed(&error),
             error => StoreError::Unavailable(error.to_string().into()),
         })?;
-        if moment == Moment::Same {
-            client.batch_execute("begin isolation level repeatable read read only").await.map_err(|error| failed(&error))?;
-        }
-        Ok(PostgresReader::new(client, moment))
+        PostgresReader::begin(client, moment).await
     }
 
     pub(in crate::read_store) async fn try_lead(&self, node: Uuid) -> Result<Option<PostgresLease>, StoreError> {
@@ -213,6 +233,10 @@ impl PostgresHold {
         let switched = self.client.batch_execute(&format!("{old} {MAKE_CURRENT}; notify {CHANNEL}; commit")).await;
         switched.map_err(|error| failed(&error))
     }
+}
+
+fn is_being_built(server: &Server) -> OpenError {
+    OpenError::InUse { place: format!("the schema {NEXT} of {}", server.place), holder: "a rebuild".to_owned() }
 }
 
 fn failed(error: &tokio_postgres::Error) -> StoreError {

@@ -19,8 +19,13 @@ pub(in crate::read_store) struct PostgresReader {
 }
 
 impl PostgresReader {
-    pub(super) fn new(client: Object, moment: Moment) -> Self {
-        Self { client: Some(client), moment }
+    /// Begins the moment. A call that is dropped meanwhile leaves a connection that nobody gets.
+    pub(super) async fn begin(client: Object, moment: Moment) -> Result<Self, StoreError> {
+        let reader = Self { client: Some(client), moment };
+        if moment == Moment::Same {
+            reader.client().batch_execute("begin isolation level repeatable read read only").await.map_err(|error| failed(&error))?;
+        }
+        Ok(reader)
     }
 
     fn client(&self) -> &Object {

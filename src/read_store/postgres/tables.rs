@@ -11,6 +11,9 @@ use crate::read_store::{OpenError, StoredCheckpoint, are_of_these_shapes, querie
 
 /// Whether what was built beside is finished.
 const IS_PREPARED: &str = "select obj_description(to_regnamespace('entrenous_views_next'), 'pg_namespace') is not distinct from 'prepared'";
+const EPOCH: &str = "select coalesce(max(epoch), 0) from projector";
+/// Whoever led in the tables before, and slept meanwhile, leads no more.
+const FENCE: &str = "update projector set node = null, epoch = greatest(epoch, $1) + 1";
 /// What there is beside the projections' own tables.
 const PROJECTOR: &str = "
     create table projector (
@@ -52,14 +55,18 @@ pub(super) async fn prepare_tables(server: &Server, log: Uuid) -> Result<(), Ope
         if transaction.query_one(IS_LED, &[]).await.map_err(unreachable)?.get(0) {
             return Err(OpenError::InUse { place: place(), holder: "a node of another version, whose projections differ".to_owned() });
         }
+        let epoch: i64 = transaction.query_one(EPOCH, &[]).await.map_err(unreachable)?.get(0);
         transaction.batch_execute(MAKE_OLD).await.map_err(unreachable)?;
         if is_prepared(server, log).await? {
             transaction.batch_execute(MAKE_CURRENT).await.map_err(unreachable)?;
-            return transaction.commit().await.map_err(unreachable);
+        } else {
+            tracing::info!(place = %place(), "the views are made anew from the log: the projections have changed");
+            create_tables(&transaction, SCHEMA, log, |shape| shape.sql.to_owned()).await.map_err(unreachable)?;
         }
-        tracing::info!(place = %place(), "the views are made anew from the log: the projections have changed");
+        transaction.execute(FENCE, &[&epoch]).await.map_err(unreachable)?;
+    } else {
+        create_tables(&transaction, SCHEMA, log, |shape| shape.sql.to_owned()).await.map_err(unreachable)?;
     }
-    create_tables(&transaction, SCHEMA, log, |shape| shape.sql.to_owned()).await.map_err(unreachable)?;
     transaction.commit().await.map_err(unreachable)
 }
 
