@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::json;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -197,9 +198,9 @@ impl Target {
         let (idle_clients, started) = (Arc::new(Mutex::new(Vec::<Client>::new())), Instant::now());
         let count = plan.rate as usize * usize::try_from(plan.duration.as_secs().max(1)).unwrap_or(1);
         let mut sending = JoinSet::new();
+        let mut turns = turns(started, plan.rate, count);
         for n in 0..count {
-            let time = started + Duration::from_secs(1) * u32::try_from(n).unwrap_or(u32::MAX) / plan.rate.max(1);
-            tokio::time::sleep_until(time).await;
+            let Some(time) = turns.recv().await else { break };
             let to = n % followers;
             // Those who send do not follow, as far as there are enough.
             let from = if self.users.len() > 2 * followers { followers + n % followers } else { self.contact(to, 0) };
@@ -339,6 +340,22 @@ impl Figure {
         let [refused, shed] = [&refusals.refused, &refusals.shed].map(|count| count.load(Ordering::Relaxed));
         Self { what, count, per_second, p50, p90, p99, max, refused, shed }
     }
+}
+
+/// When each operation is due, told at that instant. By a thread of its own: the runtime's timers go by whole milliseconds,
+/// which would be a good part of what is measured.
+fn turns(started: Instant, rate: u32, count: usize) -> mpsc::UnboundedReceiver<Instant> {
+    let (turn, turns) = mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        for n in 0..count {
+            let due = started + Duration::from_secs(1) * u32::try_from(n).unwrap_or(u32::MAX) / rate.max(1);
+            std::thread::sleep(due.saturating_duration_since(Instant::now()));
+            if turn.send(due).is_err() {
+                return;
+            }
+        }
+    });
+    turns
 }
 
 fn lock<T>(shared: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
