@@ -4,6 +4,7 @@
 //! A subscription watches first and reads after, then drops what it read already. One that is too slow
 //! for its queue is not skipped over: it reads what it missed like one that comes back.
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -23,11 +24,11 @@ const WAITING: usize = 256;
 /// Who listens, by user.
 #[derive(Default)]
 pub(super) struct Hub {
-    listeners: Mutex<HashMap<UserId, Vec<mpsc::Sender<InboxItem>>>>,
+    listeners: Mutex<HashMap<UserId, Vec<mpsc::Sender<Arc<InboxItem>>>>>,
 }
 
 impl Hub {
-    fn listen(&self, user: &UserId) -> mpsc::Receiver<InboxItem> {
+    fn listen(&self, user: &UserId) -> mpsc::Receiver<Arc<InboxItem>> {
         let (sender, receiver) = mpsc::channel(WAITING);
         let mut listeners = self.lock();
         let own = listeners.entry(user.clone()).or_default();
@@ -71,21 +72,23 @@ impl Hub {
     pub(super) fn publish(&self, told: Vec<(UserId, InboxItem)>) {
         let mut listeners = self.lock();
         for (user, item) in told {
-            if let Some(own) = listeners.get_mut(&user) {
-                own.retain(|listener| hand_over(listener, &item));
+            let Entry::Occupied(mut own) = listeners.entry(user) else { continue };
+            let item = Arc::new(item);
+            own.get_mut().retain(|listener| hand_over(listener, &item));
+            if own.get().is_empty() {
+                own.remove();
             }
         }
-        listeners.retain(|_, own| !own.is_empty());
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<UserId, Vec<mpsc::Sender<InboxItem>>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<UserId, Vec<mpsc::Sender<Arc<InboxItem>>>>> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// Whether a listener is still one.
-fn hand_over(listener: &mpsc::Sender<InboxItem>, item: &InboxItem) -> bool {
-    match listener.try_send(item.clone()) {
+fn hand_over(listener: &mpsc::Sender<Arc<InboxItem>>, item: &Arc<InboxItem>) -> bool {
+    match listener.try_send(Arc::clone(item)) {
         Ok(()) => {
             METRICS.inbox_items.inc();
             true
@@ -120,7 +123,7 @@ impl Told {
 
 /// Removes a subscription's listener from the hub when it ends, however it ends.
 struct Subscription {
-    live: mpsc::Receiver<InboxItem>,
+    live: mpsc::Receiver<Arc<InboxItem>>,
     hub: Arc<Hub>,
     user: UserId,
     _counted: Held,
@@ -212,7 +215,7 @@ impl InboxReader {
             match self.subscription.live.recv().await {
                 // What a node that took over folds again was told already.
                 Some(item) if item.position <= self.read_to.max(self.told) => {}
-                Some(item) => self.pending.push_back(Told::Item(item)),
+                Some(item) => self.pending.push_back(Told::Item(Arc::unwrap_or_clone(item))),
                 None => {
                     self.subscription = Subscription::start(&self.app, &self.viewer);
                     self.start = Some(Start::Again(self.told));

@@ -192,8 +192,9 @@ struct Connection {
     /// What runs, by id, each with its serial.
     operations: HashMap<Arc<str>, (u64, JoinHandle<()>)>,
     started: u64,
-    outgoing: mpsc::Sender<Outgoing>,
-    responses: mpsc::Receiver<Outgoing>,
+    // In boxes: the queue has room for all that may wait, and is nearly always empty.
+    outgoing: mpsc::Sender<Box<Outgoing>>,
+    responses: mpsc::Receiver<Box<Outgoing>>,
 }
 
 impl Connection {
@@ -274,7 +275,7 @@ impl Connection {
     }
 
     /// Passes a response on, unless its operation was completed by the client meanwhile.
-    async fn forward(&mut self, outgoing: Outgoing) -> Result<(), Option<Close>> {
+    async fn forward(&mut self, outgoing: Box<Outgoing>) -> Result<(), Option<Close>> {
         if self.operations.get(&outgoing.id).is_none_or(|(serial, _)| *serial != outgoing.serial) {
             return Ok(());
         }
@@ -356,13 +357,13 @@ impl Connection {
 struct Channel {
     id: Arc<str>,
     serial: u64,
-    outgoing: mpsc::Sender<Outgoing>,
+    outgoing: mpsc::Sender<Box<Outgoing>>,
 }
 
 impl Channel {
     async fn send(&self, message: Message, last: bool) {
         let outgoing = Outgoing { id: Arc::clone(&self.id), serial: self.serial, message, last };
-        let _socket_gone = self.outgoing.send(outgoing).await;
+        let _socket_gone = self.outgoing.send(Box::new(outgoing)).await;
     }
 
     async fn error(&self, refused: &Response) {
