@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use entrenous::app::access::{Identity, Roles, Viewer};
-use entrenous::app::{App, Settings, Sources, projector};
+use entrenous::app::{App, Settings, Sources, progress, projector};
 use entrenous::cli::{new_id, now};
 use entrenous::domain::conversation::{ConversationEvent, MessageSent};
 use entrenous::domain::event::{Event, Metadata, Stream};
@@ -168,7 +168,7 @@ async fn sends(url: &str, clients: usize) -> Sends {
     let url = StoreUrl::Postgres(url.to_owned());
     let log = EventLog::open(&url, None, Arc::new(now)).await.expect("a log");
     let store = ReadStore::open(&url, log.id()).await.expect("views");
-    let (reporter, progress) = projector::progress();
+    let (reporter, progress) = progress::progress();
     let sources = Sources { clock: Arc::new(now), uuid: Arc::new(new_id) };
     let app = App::new(log.clone(), store, progress, sources, Settings { user_limit: 1_000_000, send_rate: 0, ..Settings::default() });
     let (end, ending) = watch::channel(false);

@@ -22,7 +22,7 @@ use crate::storage::OpenError;
 const PREPARED_STATEMENTS: usize = 64;
 /// Pages in the write-ahead log, of 4 KiB, from which on it is folded back into its file: the more, the more often one page
 /// was written before it is.
-const WAL_LIMIT_PAGES: u64 = 8_192;
+const WAL_LIMIT_PAGES: u64 = 4_096;
 /// So few that the writer folds them itself; and how often they may be more.
 const LITTLE_PAGES: i64 = 256;
 const FOLDS: usize = 4;

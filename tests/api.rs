@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::support::postgres::Database;
 use crate::support::{Person, Server, code_of, nodes};
 
 #[tokio::test]
@@ -282,6 +283,30 @@ async fn s5_a_message_cannot_take_the_id_of_a_user() {
     assert_eq!(outcome("bob", somebody).await, "MESSAGE_ID_REUSED");
     assert_eq!(outcome("nobody", somebody).await, "USER_NOT_FOUND", "S8");
     assert_eq!(outcome("bob", before).await, "", "S5: a retry, whatever has changed since");
+    // Users who were there before are known to a service that starts, whether it reads them in the views or folds the log.
+    let server = server.again();
+    let alice = server.person("alice");
+    let outcome = async |id: &str| alice.outcome("sendMessage", json!({ "to": "bob", "text": "x", "messageId": id })).await;
+    assert_eq!((outcome(somebody).await.as_str(), outcome(before).await.as_str()), ("MESSAGE_ID_REUSED", ""));
+    std::fs::remove_file(server.file("views.db")).expect("removed");
+    let server = server.again();
+    let reply = server.person("alice").outcome("sendMessage", json!({ "to": "bob", "text": "x", "messageId": somebody })).await;
+    assert_eq!(reply, "MESSAGE_ID_REUSED");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn s5_a_user_who_came_to_another_node_keeps_their_id_from_messages() {
+    let database = Database::create().await;
+    let url = database.url();
+    let nodes = [Server::start_node(&url, Some(&url)), Server::start_node(&url, Some(&url))];
+    let [alice, _bob] = nodes[0].people(["alice", "bob"]).await;
+    let somebody = "0192f0c1-5e2f-7cc3-98c4-dc0c0c07398f";
+    for (here, there) in [(0, 1), (1, 0)] {
+        let id = somebody.replace('f', if here == 0 { "f" } else { "e" });
+        nodes[there].people([id.as_str()]).await;
+        let reply = nodes[here].person(&alice.id).outcome("sendMessage", json!({ "to": "bob", "text": "x", "messageId": id })).await;
+        assert_eq!(reply, "MESSAGE_ID_REUSED");
+    }
 }
 
 #[tokio::test]

@@ -5,9 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use entrenous::app::{App, Settings, Sources, progress, projector};
 use entrenous::audit::views::compare;
-use entrenous::cli::new_id;
+use entrenous::cli::{new_id, now};
 use entrenous::domain::ids::UserId;
+use entrenous::event_log::EventLog;
 use entrenous::event_log::keys::RequestedErasure;
 use entrenous::read_store::ReadStore;
 use entrenous::storage::StoreUrl;
@@ -350,4 +352,28 @@ async fn whoever_is_registered_again_has_a_name_and_whoever_signs_in_gives_one()
     person.contactable(true).await;
     assert_eq!(seen("p1").await["contactable"], true);
     assert_eq!(bob.history(&person).await.expect("a history"), ["This message was erased.", "merci"], "the conversation is the id's");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_node_that_read_its_keys_before_an_erasure_hears_of_it_all_the_same() {
+    let place = Arc::new(Place::new(Back::Postgres, Back::Postgres).await);
+    let here = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+    let [ann, bob] = [here.sign_in("ann").await, here.sign_in("bob").await];
+    here.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "un chrysanthème" }), "message { id }").await;
+    let log = EventLog::open(&place.log(), place.keys().as_ref(), Arc::new(now)).await.expect("a log");
+    here.mutate(&bob, "eraseUser", json!({ "userId": "ann" }), "user { erased }").await;
+
+    // It begins where the views are: after the erasure.
+    let store = ReadStore::open(&place.views(1), log.id()).await.expect("views");
+    let (reporter, progress) = progress::progress();
+    let late = App::new(log, store, progress, Sources { clock: Arc::new(now), uuid: Arc::new(new_id) }, Settings::default());
+    let (end, ending) = tokio::sync::watch::channel(false);
+    let projecting = tokio::spawn(projector::run(late.clone(), reporter, ending));
+    late.views_reach_head().await.expect("caught up");
+    late.send_message(&ann, "bob", "me revoici", None).await.expect("sent");
+    let seen = here.ask(&bob, "{ conversation(with: \"ann\") { lastMessage { text } } }", json!({})).await;
+    assert_eq!(seen["conversation"]["lastMessage"]["text"], "me revoici", "and not sealed under the key that is gone");
+    end.send_replace(true);
+    projecting.await.expect("ended").expect("well");
+    here.stop().await;
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::access::Administrator;
+use super::submit::ATTEMPTS;
 use super::{App, AppError, Fault, final_append_error};
 use crate::domain::Refusal;
 use crate::domain::event::{Metadata, Stream};
@@ -15,8 +16,6 @@ use crate::event_log::keys::RequestedErasure;
 use crate::event_log::{Append, AppendError};
 use crate::read_store::{OpenError, ReadStore};
 
-/// How often a conflict is decided again.
-const ATTEMPTS: usize = 32;
 /// How often it is looked whether another process asks for an erasure.
 const LOOK: Duration = Duration::from_secs(1);
 

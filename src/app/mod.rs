@@ -4,15 +4,16 @@
 //! | what | file |
 //! | --- | --- |
 //! | who may do what | [`access`] |
-//! | commands: load, decide, append, retry a conflict | [`submit`], [`standing`] |
+//! | commands: load, decide, append, retry a conflict | on conversations [`submit`], [`standing`], [`user_ids`]; on users and the section [`community`] |
 //! | a person is erased | [`erasing`] |
 //! | queries | [`ask`], and of the log itself [`events`] |
-//! | the log folded into the read store | [`projector`], [`folder`]; a long stretch of it [`bulk`]; what cannot be folded [`parking`], [`healing`] |
+//! | the log folded into the read store | [`projector`], [`progress`], [`folder`]; a long stretch of it [`bulk`]; what cannot be folded [`parking`], [`healing`] |
 //! | what open clients are told, and resume | [`feed`] |
 
 pub mod access;
 pub mod ask;
 mod bulk;
+pub mod community;
 pub mod cursor;
 pub mod erasing;
 pub mod events;
@@ -22,10 +23,12 @@ pub mod folding;
 mod healing;
 mod latest;
 pub mod parking;
+pub mod progress;
 pub mod projector;
 pub(crate) mod rate;
 mod standing;
 pub mod submit;
+mod user_ids;
 
 use std::collections::HashSet;
 use std::sync::{Arc, RwLock};
@@ -44,9 +47,10 @@ use crate::read_store::{ReadStore, StoreError};
 use cursor::CursorKey;
 use feed::Hub;
 use latest::Latest;
-use projector::Progress;
+use progress::Progress;
 use rate::Rate;
 use standing::Standing;
+use user_ids::UserIds;
 
 /// Locks that keep commands on one conversation in turn; two conversations rarely share one.
 const STRIPES: usize = 1_024;
@@ -96,6 +100,7 @@ pub(crate) struct Inner {
     send_rate: Rate<UserId>,
     /// Users known to be registered; nobody ever ceases to be.
     known: RwLock<HashSet<UserId>>,
+    user_ids: UserIds,
     commands: Arc<Semaphore>,
     registering: Mutex<()>,
     erasing: Mutex<()>,
@@ -178,6 +183,7 @@ impl App {
             hub: Arc::default(),
             send_rate: Rate::new(settings.send_rate),
             known: RwLock::default(),
+            user_ids: UserIds::default(),
             commands: Arc::new(Semaphore::new(COMMANDS)),
             registering: Mutex::default(),
             erasing: Mutex::default(),

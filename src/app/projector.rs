@@ -6,19 +6,18 @@
 //! is gone another takes the lease, tells its clients what it has not yet, and folds on from the checkpoint.
 
 use std::collections::HashSet;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::watch;
 
+use super::App;
 use super::bulk::Bulk;
 use super::feed::Hub;
 use super::folder::Folder;
 use super::healing::heal_retried;
 use super::parking::Parking;
-use super::{App, Fault};
+use super::progress::Reporter;
 use crate::domain::conversation::ConversationEvent;
 use crate::domain::event::{Event, Position, RecordedEvent};
 use crate::domain::ids::UserId;
@@ -36,25 +35,6 @@ const FAR: u64 = 4 * BATCH as u64;
 /// How often a leader says that it is there, and an observer asks whether it still is, while nothing happens.
 const HEARTBEAT: Duration = Duration::from_secs(1);
 
-/// How far the views are.
-#[derive(Clone)]
-pub struct Progress {
-    applied: watch::Receiver<Position>,
-    /// The furthest that was ever reported: what clients may have seen.
-    shown: Arc<AtomicU64>,
-    /// The furthest that was answered for before the views showed it: what clients may look for.
-    answered: Arc<AtomicU64>,
-    has_room: Arc<AtomicBool>,
-}
-
-/// The other end of a [`Progress`], for the projector.
-pub struct Reporter {
-    applied: watch::Sender<Position>,
-    shown: Arc<AtomicU64>,
-    /// Whether the views' disk has any.
-    has_room: Arc<AtomicBool>,
-}
-
 /// Why the views stopped following the log.
 #[derive(Debug, Error)]
 pub enum ProjectorError {
@@ -71,71 +51,6 @@ impl ProjectorError {
     /// Whether it may be otherwise in a moment.
     fn is_passing(&self) -> bool {
         matches!(self, Self::Log(LogError::Unavailable(_)) | Self::Store(StoreError::Unavailable(_) | StoreError::NoRoom | StoreError::Fenced))
-    }
-}
-
-/// A report of how far the views are, beginning before the first event.
-#[must_use]
-pub fn progress() -> (Reporter, Progress) {
-    let (sender, applied) = watch::channel(Position(0));
-    let shown = Arc::new(AtomicU64::new(0));
-    let has_room = Arc::new(AtomicBool::new(true));
-    let reporter = Reporter { applied: sender, shown: Arc::clone(&shown), has_room: Arc::clone(&has_room) };
-    (reporter, Progress { applied, shown, answered: Arc::default(), has_room })
-}
-
-impl Reporter {
-    /// The views are at a position. A read store that crashed may be at an earlier one than before.
-    fn report(&self, position: Position) {
-        self.shown.fetch_max(position.0, Ordering::Relaxed);
-        self.has_room.store(true, Ordering::Release);
-        self.applied.send_replace(position);
-    }
-
-    /// They stand still until there is room on their disk: nobody is to wait for that.
-    fn has_no_room(&self) {
-        self.has_room.store(false, Ordering::Release);
-        self.applied.send_modify(|_| {});
-    }
-
-    fn applied(&self) -> Position {
-        *self.applied.borrow()
-    }
-
-    /// How far they are is not known: a read store that went away may come back without its last commits.
-    fn doubt(&self) {
-        self.applied.send_replace(Position(0));
-    }
-}
-
-impl Progress {
-    #[must_use]
-    pub fn applied(&self) -> Position {
-        *self.applied.borrow()
-    }
-
-    /// Waits until the views show an event. Not while they have no room for it.
-    pub(super) async fn reached(&self, position: Position) -> Result<(), Fault> {
-        let mut applied = self.applied.clone();
-        let is_over = |applied: &Position| *applied >= position || !self.has_room.load(Ordering::Acquire);
-        let applied = *applied.wait_for(is_over).await.map_err(|_| Fault::Stalled)?;
-        if applied >= position { Ok(()) } else { Err(StoreError::NoRoom.into()) }
-    }
-
-    /// Lets an event be answered for as soon as the views are near: from now on whoever looks waits until they show it.
-    pub(super) async fn answer_ahead(&self, position: Position, most: u64) -> Result<(), Fault> {
-        self.answered.fetch_max(position.0, Ordering::Release);
-        self.reached(Position(position.0.saturating_sub(most))).await
-    }
-
-    /// Waits until the views show whatever was answered for.
-    pub(super) async fn up_to_date(&self) -> Result<(), Fault> {
-        self.reached(Position(self.answered.load(Ordering::Acquire))).await
-    }
-
-    /// Waits until the views show what they have shown before.
-    pub(super) async fn kept(&self) -> Result<(), Fault> {
-        self.reached(Position(self.shown.load(Ordering::Relaxed))).await
     }
 }
 
@@ -214,7 +129,7 @@ pub async fn run(app: App, reporter: Reporter, stop: watch::Receiver<bool>) -> R
     let node = app.new_id();
     // From where on this node must hear of erasures, whoever folds them: its keys were read there.
     let told = app.0.log.opened_at();
-    let mut projector = Projector { app, reporter, told };
+    let mut projector = Projector { app, reporter, told, knows_users: false };
     let mut backoff = Backoff::new();
     let mut is_well = true;
     loop {
@@ -260,6 +175,8 @@ struct Projector {
     reporter: Reporter,
     /// Up to where this node's clients were told.
     told: Position,
+    /// Whether it knows the users' ids that the views had when the log was opened.
+    knows_users: bool,
 }
 
 impl Projector {
@@ -322,14 +239,16 @@ impl Projector {
             checkpoint = at(last);
             let timer = Timer::start();
             let count = events.len();
-            let mut told = folder.fold(parking.admit(log.decode_each(events).await?), checkpoint, &mut parking).await?;
+            let events = log.decode_each(events).await?;
+            app.hear_of_users(events.iter().flatten());
+            let mut told = folder.fold(parking.admit(events), checkpoint, &mut parking).await?;
             // Views that were made anew may begin before what was told already.
             told.retain(|(_, item)| item.position > self.told);
             METRICS.fold_time.observe(timer.seconds());
             METRICS.fold_batch.observe(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
             // First whoever waits for an answer, then who is told of it: S4, that somebody is told must not show in
             // how long the answer took.
-            self.reached(checkpoint.position);
+            self.reached(checkpoint.position).await?;
             tokio::task::yield_now().await;
             hub.publish(told);
         }
@@ -365,19 +284,25 @@ impl Projector {
             reached = last.position;
             // What cannot be read is no news.
             for event in log.decode_each(events).await?.into_iter().flatten().filter(|event| event.position <= position) {
+                app.hear_of_users([&event]);
                 concerned.extend(who_is_concerned(store, &event, hub).await?);
             }
         }
-        self.reached(position);
+        self.reached(position).await?;
         tokio::task::yield_now().await;
         hub.wake(&concerned);
         Ok(())
     }
 
-    fn reached(&mut self, position: Position) {
+    async fn reached(&mut self, position: Position) -> Result<(), StoreError> {
+        if !self.knows_users && position >= self.app.0.log.opened_at() {
+            self.app.learn_user_ids().await?;
+            self.knows_users = true;
+        }
         METRICS.views_progress_at.set(self.app.now().0.div_euclid(1_000_000));
         self.told = self.told.max(position);
         self.reporter.report(position);
+        Ok(())
     }
 }
 

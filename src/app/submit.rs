@@ -1,29 +1,24 @@
-//! Commands: load the state, decide, append, and answer once the views show it. A conflict with
-//! another command is decided again and never seen outside.
+//! Commands on conversations, and how any is done: load the state, decide, append, and answer once the views show it. A
+//! conflict with another command is decided again and never seen outside.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use tracing::{Instrument as _, debug_span};
 
-use super::access::{Administrator, Viewer};
+use super::access::Viewer;
 use super::standing::Known;
 use super::{App, AppError, Fault, final_append_error};
-use crate::domain::community::{self, Community};
 use crate::domain::conversation::{self, ConversationCommand, ConversationEvent, MessageSent, Side, UpTo};
 use crate::domain::event::{Event, Position, RecordedEvent, Stream};
 use crate::domain::ids::{ConversationId, InvalidMessageId, MessageId, UserId};
-use crate::domain::profile::{Name, Picture, Profile};
-use crate::domain::section::{self, ChatSection};
 use crate::domain::text::MessageText;
-use crate::domain::user::{self, User, UserCommand};
 use crate::domain::{InvalidInput, Refusal};
 use crate::event_log::{Append, AppendError};
 use crate::projections::Projection;
 use crate::projections::messages::{MessageRow, Messages};
 
 /// How often a conflict is decided again. Every round somebody's command goes through.
-const ATTEMPTS: usize = 32;
+pub(super) const ATTEMPTS: usize = 32;
 /// How many events the views may lack of what a sender is answered for. It bounds how long a reader waits for them.
 const ANSWERED_AHEAD: u64 = 256;
 
@@ -46,30 +41,6 @@ impl Done {
     pub fn deleted_while_blocking(&self) -> bool {
         self.before.is_blocking()
     }
-}
-
-/// A profile change: what is not given stays.
-#[derive(Clone, Debug, Default)]
-pub struct ProfileChange {
-    pub name: Option<String>,
-    /// `Some(None)`: back to the default image.
-    pub picture: Option<Option<String>>,
-}
-
-/// A change of the section: what is not given stays.
-#[derive(Clone, Debug, Default)]
-pub struct SectionChange {
-    pub title: Option<String>,
-    pub list_template: Option<i64>,
-    pub detail_template: Option<i64>,
-}
-
-/// Somebody to register ahead of their first sign-in.
-#[derive(Clone, Debug)]
-pub struct NewUser {
-    pub id: String,
-    pub name: String,
-    pub picture: Option<String>,
 }
 
 impl App {
@@ -214,110 +185,6 @@ impl App {
         Ok((contact, done))
     }
 
-    /// Whether other users may write to the viewer first (U6).
-    ///
-    /// # Errors
-    /// A fault.
-    pub async fn toggle_contactable(&self, viewer: &Viewer, contactable: bool) -> Result<(), AppError> {
-        self.command_user(viewer, viewer.id(), |_| UserCommand::ToggleContactable(contactable)).await
-    }
-
-    /// Changes the viewer's own profile (U3).
-    ///
-    /// # Errors
-    /// A refusal or a fault.
-    pub async fn update_profile(&self, viewer: &Viewer, change: ProfileChange) -> Result<(), AppError> {
-        let name = change.name.as_deref().map(Name::parse).transpose()?;
-        let picture = change.picture.map(|url| url.as_deref().map(Picture::parse).transpose()).transpose()?;
-        self.command_user(viewer, viewer.id(), |user| {
-            let profile = Profile {
-                name: name.clone().unwrap_or_else(|| user.profile.name.clone()),
-                picture: picture.clone().unwrap_or_else(|| user.profile.picture.clone()),
-            };
-            UserCommand::UpdateProfile(profile)
-        })
-        .await
-    }
-
-    /// Configures the section (C1).
-    ///
-    /// # Errors
-    /// A refusal or a fault.
-    pub async fn configure_chat_section(&self, administrator: &Administrator, change: SectionChange) -> Result<ChatSection, AppError> {
-        let title = change.title.as_deref().map(section::Title::parse).transpose()?;
-        let list_template = change.list_template.map(TryInto::try_into).transpose()?;
-        let detail_template = change.detail_template.map(TryInto::try_into).transpose()?;
-        let command = self.new_id();
-        for _ in 0..ATTEMPTS {
-            self.views_reach_head().await?;
-            let row = self.0.store.section().await?.unwrap_or_default();
-            let wanted = ChatSection {
-                title: title.clone().unwrap_or_else(|| row.section.title.clone()),
-                list_template: list_template.unwrap_or(row.section.list_template),
-                detail_template: detail_template.unwrap_or(row.section.detail_template),
-            };
-            let events = section::decide(&row.section, wanted.clone());
-            if self.append_or_conflict(administrator.viewer(), command, Stream::Section, row.version, events).await? {
-                return Ok(wanted);
-            }
-        }
-        Err(Fault::Contended.into())
-    }
-
-    /// Registers users ahead of their first sign-in (U2), all or none. Who was erased comes back with what is said of them.
-    ///
-    /// # Errors
-    /// A refusal or a fault.
-    pub async fn register_users(&self, administrator: &Administrator, users: Vec<NewUser>) -> Result<Vec<UserId>, AppError> {
-        let newcomers = users
-            .into_iter()
-            .map(|user| {
-                let id = UserId::parse(&user.id).map_err(|_| Refusal::from(InvalidInput::UserId))?;
-                let picture = user.picture.as_deref().map(Picture::parse).transpose()?;
-                Ok((id, Profile { name: Name::parse(&user.name)?, picture }))
-            })
-            .collect::<Result<Vec<_>, Refusal>>()?;
-        let mut once = HashSet::new();
-        let ids = newcomers.iter().map(|(id, _)| id.clone()).filter(|id| once.insert(id.clone())).collect();
-        let viewer = administrator.viewer();
-        let registered_before = self.register(viewer, newcomers.clone()).await?;
-        for (id, profile) in newcomers.iter().filter(|(id, _)| registered_before.contains(id)) {
-            self.command_user(viewer, id, |_| UserCommand::ComeBack(profile.clone())).await?;
-        }
-        Ok(ids)
-    }
-
-    /// Appends registrations within the plan's limit (U5). The views say who is a member and the
-    /// stream's version how many, so a limit cannot be passed by registering at once. Returns who of them was registered before.
-    pub(super) async fn register(&self, viewer: &Viewer, newcomers: Vec<(UserId, Profile)>) -> Result<HashSet<UserId>, AppError> {
-        let _turn = self.0.registering.lock().await;
-        let command = self.new_id();
-        for _ in 0..ATTEMPTS {
-            self.views_reach_head().await?;
-            let members = self.0.store.members(newcomers.iter().map(|(id, _)| id.clone()).collect()).await?;
-            let community = Community { members: members.count, registered: members.registered.into_iter().collect() };
-            let events = community::decide(&community, newcomers.clone(), self.0.settings.user_limit)?;
-            if self.append_or_conflict(viewer, command, Stream::Community, members.count, events).await? {
-                return Ok(community.registered);
-            }
-        }
-        Err(Fault::Contended.into())
-    }
-
-    /// A command on a user's stream: the viewer's own, but for an administrator.
-    async fn command_user(&self, viewer: &Viewer, user: &UserId, command: impl Fn(&User) -> UserCommand) -> Result<(), AppError> {
-        let id = self.new_id();
-        for _ in 0..ATTEMPTS {
-            self.views_reach_head().await?;
-            let row = self.0.store.user(user).await?.ok_or(Refusal::UserNotFound)?;
-            let events = user::decide(&row.user, user, command(&row.user));
-            if self.append_or_conflict(viewer, id, Stream::User(user.clone()), row.version, events).await? {
-                return Ok(());
-            }
-        }
-        Err(Fault::Contended.into())
-    }
-
     /// A command on the viewer's conversation with a registered contact.
     async fn command(&self, viewer: &Viewer, contact: &UserId, command: ConversationCommand) -> Result<Done, AppError> {
         let (app, viewer, contact) = (self.clone(), viewer.clone(), contact.clone());
@@ -368,7 +235,7 @@ impl App {
 
     /// Appends what was decided on a version and waits for the views; false where the stream was at
     /// another version. Nothing to append is already so.
-    async fn append_or_conflict<E: Into<Event>>(
+    pub(super) async fn append_or_conflict<E: Into<Event>>(
         &self,
         viewer: &Viewer,
         command: uuid::Uuid,
@@ -400,9 +267,7 @@ impl App {
 
     /// A new message must not take the id of a user: clients keep both in one store, by id.
     async fn names_nobody(&self, message: &Message) -> Result<(), AppError> {
-        let is_taken = message.is_chosen
-            && self.0.store.user(&UserId::from_stored(message.id.to_string())).await?.is_some()
-            && self.0.log.find(message.id.0).await?.is_none();
+        let is_taken = message.is_chosen && self.is_a_user(message.id).await? && self.0.log.find(message.id.0).await?.is_none();
         if is_taken { Err(Refusal::MessageIdReused.into()) } else { Ok(()) }
     }
 

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 
 use super::arguments::Data;
 use super::{keys, new_id, now};
+use crate::app::progress;
 use crate::app::projector::{self, ProjectorError};
 use crate::app::{App, Fault, Settings, Sources};
 use crate::audit::parked::parked;
@@ -44,7 +45,7 @@ impl Node {
         }
         log.note_reader().await?;
         let store = ReadStore::open(views, log.id()).await?;
-        let (reporter, progress) = projector::progress();
+        let (reporter, progress) = progress::progress();
         let app = App::new(log, store, progress, Sources { clock: Arc::new(now), uuid: Arc::new(new_id) }, settings);
         let (end, ending) = watch::channel(false);
         let mut projecting = tokio::spawn(projector::run(app.clone(), reporter, ending.clone()));

@@ -11,11 +11,13 @@ mod follow;
 pub mod keys;
 mod kurrentdb;
 pub mod merkle;
+mod opening;
 mod orders;
 mod postgres;
 mod recent;
 pub mod selection;
 mod sqlite;
+mod stored;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,21 +26,21 @@ use thiserror::Error;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::domain::event::{Event, Metadata, Position, RecordedEvent, Stream, Timestamp, UnknownStream};
+use crate::domain::event::{Event, Metadata, Position, RecordedEvent, Stream, Timestamp};
 use crate::domain::ids::UserId;
 use crate::domain::user::UserEvent;
-use crate::storage::StoreUrl;
 
 pub use crate::storage::OpenError;
-use codec::DecodeError;
 use copy::CopyError;
 pub use follow::Follow;
-use keys::{Keyring, Unlocked};
+use keys::Keyring;
 use kurrentdb::KurrentEventLog;
 use merkle::{Frontier, Hash};
+pub use opening::keys_beside;
 use orders::{Draft, NotWritten};
 use postgres::PostgresEventLog;
 use sqlite::SqliteEventLog;
+pub use stored::{StoredEvent, Undecodable};
 
 /// Where the time comes from: the edge, or a test.
 pub type Clock = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -87,73 +89,6 @@ pub enum LogError {
     Undecodable { position: Position, reason: Arc<str> },
 }
 
-/// An event as it is stored and exported: names and data as they were written.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoredEvent {
-    pub position: Position,
-    pub stream: String,
-    pub version: u64,
-    pub id: Uuid,
-    /// The stored name of the event's type.
-    pub kind: String,
-    pub at: Timestamp,
-    pub actor: Option<String>,
-    pub correlation: Uuid,
-    pub causation: Uuid,
-    /// JSON.
-    pub data: String,
-}
-
-/// An event that this version cannot read, and why.
-#[derive(Clone, Debug)]
-pub struct Undecodable {
-    pub event: Box<StoredEvent>,
-    pub reason: Arc<str>,
-    /// The key that is not known here, by its name.
-    lacks: Option<String>,
-}
-
-impl From<Undecodable> for LogError {
-    fn from(undecodable: Undecodable) -> Self {
-        Self::Undecodable { position: undecodable.event.position, reason: undecodable.reason }
-    }
-}
-
-impl StoredEvent {
-    fn decode(self, keys: &Keyring) -> Result<RecordedEvent, Undecodable> {
-        let stream = self.stream.parse().map_err(|error: UnknownStream| (error.to_string(), None));
-        let event = codec::decode(&self.kind, &self.data, self.id, |name| keys.unlocked(name)).map_err(|error| match error {
-            DecodeError::NoKey(ref name) => (error.to_string(), Some(name.clone())),
-            error => (error.to_string(), None),
-        });
-        let (stream, event) = match (stream, event) {
-            (Ok(stream), Ok(event)) => (stream, event),
-            (Err((reason, lacks)), _) | (_, Err((reason, lacks))) => return Err(Undecodable { event: Box::new(self), reason: reason.into(), lacks }),
-        };
-        Ok(self.recorded(stream, event))
-    }
-
-    fn recorded(self, stream: Stream, event: Event) -> RecordedEvent {
-        RecordedEvent {
-            position: self.position,
-            stream,
-            version: self.version,
-            id: self.id,
-            at: self.at,
-            metadata: Metadata { actor: self.actor.map(UserId::from_stored), correlation: self.correlation, causation: self.causation },
-            event,
-        }
-    }
-
-    /// Whether this version can read it but for what is sealed in it, which is not looked into.
-    ///
-    /// # Errors
-    /// Why it cannot.
-    pub fn check(&self) -> Result<Event, DecodeError> {
-        codec::decode(&self.kind, &self.data, self.id, |_| Unlocked::Destroyed)
-    }
-}
-
 /// The log, wherever it is kept, and the keys of what people wrote in it. Cheap to clone.
 #[derive(Clone)]
 pub struct EventLog {
@@ -192,111 +127,9 @@ macro_rules! answer {
         }
     };
 }
-
-/// Where the keys of a log are unless told otherwise: in a file beside its own, or in the same database. None for KurrentDB.
-#[must_use]
-pub fn keys_beside(log: &StoreUrl) -> Option<StoreUrl> {
-    match log {
-        StoreUrl::Sqlite(path) => Some(StoreUrl::Sqlite(path.with_extension("keys"))),
-        StoreUrl::Postgres(_) => Some(log.clone()),
-        StoreUrl::Kurrent(_) => None,
-    }
-}
+use answer;
 
 impl EventLog {
-    /// Opens the log and its key store, or makes new ones where there are none. `keys`: where they are not beside the log.
-    ///
-    /// # Errors
-    /// When they cannot be reached, another process holds the log, one is damaged, foreign, or of a newer version, or the
-    /// keys are another log's. Nothing was changed then.
-    pub async fn open(url: &StoreUrl, keys: Option<&StoreUrl>, clock: Clock) -> Result<Self, OpenError> {
-        let keys_url = keys.cloned().or_else(|| keys_beside(url)).ok_or_else(|| OpenError::NoKeys { place: url.to_string() })?;
-        let kept = match url {
-            StoreUrl::Sqlite(path) => Kept::Sqlite(SqliteEventLog::open(path, clock)?),
-            StoreUrl::Postgres(url) => Kept::Postgres(PostgresEventLog::open(url, clock).await?),
-            StoreUrl::Kurrent(url) => Kept::Kurrent(KurrentEventLog::open(url, clock).await?),
-        };
-        let opened_at = end_of(&kept);
-        let keys = Keyring::open(&keys_url).await?;
-        let bound = answer!(&kept, log => log.bind_keys(keys.id().unwrap_or_default()));
-        let bound = bound.map_err(|error| OpenError::Unreachable { place: url.to_string(), reason: error.to_string() })?;
-        if keys.id() != Some(bound) {
-            return Err(OpenError::OtherKeys { place: keys_url.to_string(), log: url.to_string() });
-        }
-        Ok(Self { kept, keys, opened_at })
-    }
-
-    /// Opens a log that others may be writing: it can be read and followed, not appended to. Without its keys, what people
-    /// wrote stays sealed.
-    ///
-    /// # Errors
-    /// When there is none, it cannot be reached, or it is damaged, foreign, or of a newer version.
-    pub async fn open_read_only(url: &StoreUrl, keys: Option<&StoreUrl>) -> Result<Self, OpenError> {
-        let kept = match url {
-            StoreUrl::Sqlite(path) => Kept::Sqlite(SqliteEventLog::open_read_only(path)?),
-            StoreUrl::Postgres(url) => Kept::Postgres(PostgresEventLog::open_read_only(url).await?),
-            StoreUrl::Kurrent(url) => Kept::Kurrent(KurrentEventLog::open_read_only(url).await?),
-        };
-        let opened_at = end_of(&kept);
-        let keys = match keys.cloned().or_else(|| keys_beside(url)) {
-            Some(keys) => Keyring::open_existing(&keys).await?,
-            None => Keyring::none(),
-        };
-        Ok(Self { kept, keys, opened_at })
-    }
-
-    /// Where it ended when it was opened, before its keys were read: what was destroyed of them later, the events after it tell.
-    #[must_use]
-    pub fn opened_at(&self) -> Position {
-        self.opened_at
-    }
-
-    /// Whether the keys at hand are its own. A log that has had none yet has all of what there is.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    pub async fn has_its_keys(&self) -> Result<bool, LogError> {
-        let bound = answer!(&self.kept, log => log.bound_keys())?;
-        Ok(bound.is_none_or(|bound| self.keys.id() == Some(bound)))
-    }
-
-    /// The keys of what people wrote in it.
-    #[must_use]
-    pub fn keys(&self) -> &Keyring {
-        &self.keys
-    }
-
-    /// Whether opening makes a new log, as far as can be seen without opening it.
-    ///
-    /// # Errors
-    /// When the file is damaged, foreign, or of a newer version.
-    pub fn is_new(url: &StoreUrl) -> Result<bool, OpenError> {
-        match url {
-            StoreUrl::Sqlite(path) => SqliteEventLog::is_new(path),
-            StoreUrl::Postgres(_) | StoreUrl::Kurrent(_) => Ok(false),
-        }
-    }
-
-    /// Whether this version has read all of the log before, or what it reads as.
-    ///
-    /// # Errors
-    /// When the log cannot be read.
-    pub async fn was_read_by_this_version(&self) -> Result<bool, LogError> {
-        let reader = answer!(&self.kept, log => log.reader())?;
-        Ok(reader.is_some_and(|reader| reader == codec::identity()))
-    }
-
-    /// Notes that this version reads the log from now on.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    pub async fn note_reader(&self) -> Result<(), LogError> {
-        if self.was_read_by_this_version().await? {
-            return Ok(());
-        }
-        answer!(&self.kept, log => log.note_reader(&codec::identity()))
-    }
-
     /// Whether other processes may append to it, too.
     #[must_use]
     pub fn is_shared(&self) -> bool {

@@ -3,7 +3,7 @@
 //!
 //! | what | file |
 //! | --- | --- |
-//! | the contract | [`query`], [`mutation`], [`subscription`], [`types`], [`connection`], [`cursors`]; for auditors [`audit`] |
+//! | the contract | [`query`], [`mutation`], [`subscription`], [`types`], [`section`], [`connection`], [`cursors`]; for auditors [`audit`] |
 //! | from a request to its response | [`executor`] |
 //! | documents, parsed, validated and kept | [`contract`], [`documents`] |
 //! | one request's operation, what it costs and may cost | [`plan`], [`values`], [`limits`] |
@@ -27,6 +27,7 @@ mod plan;
 mod query;
 mod ready;
 mod response;
+mod section;
 mod session;
 mod shape;
 mod subscription;

@@ -7,10 +7,11 @@ use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Resu
 use futures_util::future::BoxFuture;
 
 use super::errors::{TopLevel, UserError, UserErrorCode, or_refused};
+use super::section::ChatSection;
 use super::session::Session;
-use super::types::{ChatSection, Conversation, Message, User, conversation_node_id, int, load_view};
+use super::types::{Conversation, Message, User, conversation_node_id, int, load_view};
 use crate::app::AppError;
-use crate::app::submit::{NewUser, ProfileChange, SectionChange};
+use crate::app::community::{NewUser, ProfileChange, SectionChange};
 use crate::domain::ids::UserId;
 use crate::metrics::{METRICS, RATE_LIMITED};
 use crate::read_store::UserView;

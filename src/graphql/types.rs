@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_graphql::parser::types::Field;
 use async_graphql::resolver_utils::enum_value;
-use async_graphql::{Context, Enum, ID, InputValueError, InputValueResult, Interface, Object, Result, Scalar, ScalarType, SimpleObject, Value};
+use async_graphql::{Context, Enum, ID, InputValueError, InputValueResult, Interface, Object, Result, Scalar, ScalarType, Value};
 use jiff::Timestamp as Instant;
 
 use super::connection::{MessageConnection, PageArguments, message_run};
@@ -14,11 +14,11 @@ use super::cursors::MessageNumber;
 use super::errors::{TopLevel, internal};
 use super::json::Json;
 use super::ready::{Ready, perhaps, within};
+use super::section::ChatSection;
 use super::session::Session;
 use crate::domain::conversation::Side;
 use crate::domain::event::Timestamp;
 use crate::domain::ids::{ConversationId, UserId};
-use crate::domain::section;
 use crate::projections::messages::MessageRow;
 use crate::read_store::{Run, UserView};
 
@@ -366,79 +366,4 @@ impl Message {
 pub(super) async fn load_view(session: &Session, id: &UserId) -> Result<Arc<UserView>> {
     let view = session.app.user(&session.viewer, id).await.top_level(session)?;
     view.map(Arc::new).ok_or_else(|| internal("a user of a conversation has no profile", session))
-}
-
-/// The shape of the other user's photo in a conversation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
-pub(super) enum PhotoShape {
-    Square,
-    Round,
-    None,
-}
-
-/// The shape of a message's bubble.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
-pub(super) enum BubbleShape {
-    Square,
-}
-
-/// How the conversation list looks.
-#[derive(SimpleObject)]
-pub(super) struct ListTemplate {
-    /// 1, 2 or 3.
-    number: i32,
-    shows_avatar: bool,
-    shows_unread_badge: bool,
-}
-
-/// How a conversation looks.
-#[derive(SimpleObject)]
-pub(super) struct DetailTemplate {
-    /// 1, 2 or 3.
-    number: i32,
-    photo: PhotoShape,
-    bubble: BubbleShape,
-}
-
-/// The section's global id: no user id has a `/`.
-pub(super) const CHAT_SECTION_ID: &str = "chat-section/1";
-
-/// The chat section as the back office designed it.
-#[derive(Clone)]
-pub(super) struct ChatSection {
-    section: section::ChatSection,
-}
-
-impl From<section::ChatSection> for ChatSection {
-    fn from(section: section::ChatSection) -> Self {
-        Self { section }
-    }
-}
-
-/// The chat section as the back office designed it. There is one.
-#[Object]
-impl ChatSection {
-    async fn id(&self) -> ID {
-        CHAT_SECTION_ID.into()
-    }
-
-    /// The header's title.
-    async fn title(&self) -> &str {
-        self.section.title.as_str()
-    }
-
-    async fn list_template(&self) -> ListTemplate {
-        let template = self.section.list_template;
-        ListTemplate { number: template.number().into(), shows_avatar: template.shows_avatar(), shows_unread_badge: template.shows_unread_badge() }
-    }
-
-    async fn detail_template(&self) -> DetailTemplate {
-        let template = self.section.detail_template;
-        let photo = match template {
-            section::DetailTemplate::One => PhotoShape::Square,
-            section::DetailTemplate::Two => PhotoShape::Round,
-            section::DetailTemplate::Three => PhotoShape::None,
-        };
-        DetailTemplate { number: template.number().into(), photo, bubble: BubbleShape::Square }
-    }
 }

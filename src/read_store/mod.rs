@@ -371,6 +371,14 @@ impl ReadStore {
         read!(self, Moment::Each, reader => reads::user(reader, id))
     }
 
+    /// The ids of registered users after one, in order, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn user_ids(&self, after: &UserId, limit: u64) -> Result<Vec<UserId>, StoreError> {
+        read!(self, Moment::Each, reader => reads::user_ids(reader, after, limit))
+    }
+
     /// What a decision of `owner` about `contact` is made from.
     ///
     /// # Errors

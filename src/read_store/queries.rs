@@ -39,6 +39,7 @@ macro_rules! last_message {
     };
 }
 
+pub(super) const COLUMNS_OF_USER: usize = 10;
 pub(super) const COLUMNS_OF_CONVERSATION: usize = 14;
 pub(super) const COLUMNS_OF_MESSAGE: usize = 8;
 pub(super) const COLUMNS_OF_VIEW: usize = 5 + 7 + COLUMNS_OF_MESSAGE + 1;
@@ -49,13 +50,18 @@ pub(super) const USER_CHANGED: &str = "select changed from users where id = $1";
 
 pub(super) const CONVERSATION: &str = concat!("select ", conversation_columns!(), " from conversations c where c.owner = $1 and c.contact = $2");
 
-/// Both rows of a conversation, at one moment.
-pub(super) const BOTH_SIDES: &str = concat!(
+/// A user, and both rows of a conversation with them, at one moment.
+pub(super) const RELATION: &str = concat!(
     "select ",
+    user_columns!(),
+    ", ",
     conversation_columns!(),
-    " from conversations c where c.owner = $1 and c.contact = $2 union all select ",
-    conversation_columns!(),
-    " from conversations c where c.owner = $2 and c.contact = $1"
+    ", t.owner, t.contact, t.conversation, t.version, t.sent, t.received, t.read, t.blocked_at, t.listing, t.last_at, t.latest_at, t.changed,
+        t.reshaped, t.removed
+    from users u
+    left join conversations c on c.owner = $1 and c.contact = u.id
+    left join conversations t on t.owner = u.id and t.contact = $1
+    where u.id = $2"
 );
 
 pub(super) const SECTION: &str = "select title, list_template, detail_template, version, changed from section where only_one = 1";
@@ -162,6 +168,8 @@ pub(super) const CONTACT_OF: &str =
 pub(super) const MEMBERS: &str = "
     select coalesce(max(reached), 0)
     from (select max(member) as reached from users union all select max(version) from parked where stream = 'community') as members";
+
+pub(super) const USER_IDS: &str = "select id from users where id > $1 order by id limit $2";
 
 pub(super) const REGISTERED: &str = "select id from users where id = $1";
 

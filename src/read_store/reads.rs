@@ -92,14 +92,13 @@ pub(super) async fn user(reader: &mut impl Reader, id: &UserId) -> Result<Option
     reader.query_first(queries::USER, &[Value::Text(id.as_str())], rows::user).await
 }
 
+pub(super) async fn user_ids(reader: &mut impl Reader, after: &UserId, limit: u64) -> Result<Vec<UserId>, StoreError> {
+    reader.query(queries::USER_IDS, &[Value::Text(after.as_str()), Value::number(limit)], rows::id).await
+}
+
 pub(super) async fn relation(reader: &mut impl Reader, owner: &UserId, contact: &UserId) -> Result<Relation, StoreError> {
-    let user = user(reader, contact).await?;
-    let both = reader.query(queries::BOTH_SIDES, &[Value::Text(owner.as_str()), Value::Text(contact.as_str())], rows::conversation).await?;
-    let (mut own, mut theirs) = (None, None);
-    for row in both {
-        if row.owner == *owner { own = Some(row) } else { theirs = Some(row) }
-    }
-    Ok(Relation { contact: user, own, theirs })
+    let found = reader.query_first(queries::RELATION, &[Value::Text(owner.as_str()), Value::Text(contact.as_str())], rows::relation).await?;
+    Ok(found.unwrap_or(Relation { contact: None, own: None, theirs: None }))
 }
 
 pub(super) async fn members(reader: &mut impl Reader, asked: &[UserId]) -> Result<Members, StoreError> {

@@ -1,7 +1,7 @@
 //! How each projection's rows are read back, from whichever store.
 
 use super::reader::{Columns, Unreadable};
-use super::{Checkpoint, ConversationView, DirectoryKey, MessageView, Totals, UserView, queries};
+use super::{Checkpoint, ConversationView, DirectoryKey, MessageView, Relation, Totals, UserView, queries};
 use crate::domain::conversation::{Listing, Side};
 use crate::domain::event::{Position, Timestamp};
 use crate::domain::ids::{ConversationId, MessageId, UserId};
@@ -87,19 +87,29 @@ pub(super) fn user(row: &dyn Columns) -> Result<UserRow, Unreadable> {
     })
 }
 
-pub(super) fn conversation(row: &dyn Columns) -> Result<ConversationRow, Unreadable> {
+fn conversation_row(row: &dyn Columns, from: usize) -> Result<ConversationRow, Unreadable> {
     Ok(ConversationRow {
-        owner: user_id(row, 0)?,
-        contact: user_id(row, 1)?,
-        conversation: ConversationId(row.uuid(2)?),
-        version: row.number(3)?,
-        side: side(row, 4)?,
-        last_at: row.integer_or_null(9)?.map(Timestamp),
-        latest_at: row.integer_or_null(10)?.map(Timestamp),
-        changed: position(row, 11)?,
-        reshaped: position(row, 12)?,
-        removed: position(row, 13)?,
+        owner: user_id(row, from)?,
+        contact: user_id(row, from + 1)?,
+        conversation: ConversationId(row.uuid(from + 2)?),
+        version: row.number(from + 3)?,
+        side: side(row, from + 4)?,
+        last_at: row.integer_or_null(from + 9)?.map(Timestamp),
+        latest_at: row.integer_or_null(from + 10)?.map(Timestamp),
+        changed: position(row, from + 11)?,
+        reshaped: position(row, from + 12)?,
+        removed: position(row, from + 13)?,
     })
+}
+
+pub(super) fn conversation(row: &dyn Columns) -> Result<ConversationRow, Unreadable> {
+    conversation_row(row, 0)
+}
+
+pub(super) fn relation(row: &dyn Columns) -> Result<Relation, Unreadable> {
+    let side = |from: usize| row.text_or_null(from)?.is_some().then(|| conversation_row(row, from)).transpose();
+    let (own, theirs) = (queries::COLUMNS_OF_USER, queries::COLUMNS_OF_USER + queries::COLUMNS_OF_CONVERSATION);
+    Ok(Relation { contact: Some(user(row)?), own: side(own)?, theirs: side(theirs)? })
 }
 
 /// A conversation's row, and the last event that changed the contact's.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use entrenous::app::access::{Identity, Roles, Viewer};
-use entrenous::app::{App, Settings, Sources, projector};
+use entrenous::app::{App, Settings, Sources, progress, projector};
 use entrenous::cli::{new_id, now};
 use entrenous::domain::ids::UserId;
 use entrenous::event_log::EventLog;
@@ -112,7 +112,7 @@ impl Inside {
     pub async fn start_node(place: Arc<Place>, node: usize, options: Options) -> Self {
         let log = EventLog::open(&place.log(), place.keys().as_ref(), Arc::new(now)).await.expect("a log");
         let store = ReadStore::open(&place.views(node), log.id()).await.expect("views");
-        let (reporter, progress) = projector::progress();
+        let (reporter, progress) = progress::progress();
         let sources = Sources { clock: Arc::new(now), uuid: Arc::new(new_id) };
         let settings = Settings { send_rate: 0, ..Settings::default() };
         let app = App::new(log, store, progress, sources, settings);
@@ -151,12 +151,12 @@ impl Inside {
     }
 
     /// From now on nothing that happens is shown, as long as what is returned is held.
-    pub async fn stall(&mut self) -> projector::Reporter {
+    pub async fn stall(&mut self) -> progress::Reporter {
         self.projecting.abort();
         while !self.projecting.is_finished() {
             tokio::task::yield_now().await;
         }
-        let (reporter, progress) = projector::progress();
+        let (reporter, progress) = progress::progress();
         let sources = Sources { clock: Arc::new(now), uuid: Arc::new(new_id) };
         self.app = App::new(self.app.log().clone(), self.app.store().clone(), progress, sources, Settings::default());
         reporter

@@ -1,25 +1,31 @@
 //! The embedded read store: one SQLite file a generation, written by the projector alone and read by as many
 //! connections as there are readers.
+//!
+//! | | |
+//! | --- | --- |
+//! | the store, its generations and how one follows another | here |
+//! | what is read | [`reader`] |
+//! | what is folded and written | [`lease`] |
+
+mod lease;
+mod reader;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use rusqlite::types::{ToSqlOutput, ValueRef};
-use rusqlite::{Connection, Row, ToSql, params, params_from_iter};
+use rusqlite::{Connection, params};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::generations::{Generations, InUse, discard};
-use super::reader::{Columns, Moment, Read, Reader, Unreadable, Value};
-use super::{Checkpoint, OpenError, ParkedEntity, Rows, StoreError, StoredCheckpoint, Touched, queries, rows};
-use crate::domain::event::{Position, Timestamp};
-use crate::domain::profile::Picture;
-use crate::domain::text::MessageText;
-use crate::projections::messages::MessageRow;
-use crate::projections::section::SectionRow;
-use crate::projections::users::UserRow;
+use super::reader::Moment;
+use super::{Checkpoint, OpenError, StoreError, StoredCheckpoint, queries, rows};
+use crate::domain::event::Position;
 use crate::projections::{self, Shape};
-use crate::sqlite::{self, Durability, FileLock, Lent, Readers, WalKeeper};
+use crate::sqlite::{self, Durability, FileLock, Readers, WalKeeper};
+pub(super) use lease::SqliteLease;
+pub(super) use reader::SqliteReader;
+use reader::query;
 
 /// `pragma application_id` of a read store: "ENTV".
 const APPLICATION: i64 = 0x454e_5456;
@@ -245,226 +251,6 @@ impl SqliteReadStore {
     fn newer_than(&self, generation: &Generation) -> Option<PathBuf> {
         self.generations.as_ref().and_then(Generations::current).filter(|file| *file != generation.file)
     }
-}
-
-/// The right to fold into a generation.
-pub(super) struct SqliteLease {
-    store: SqliteReadStore,
-    generation: Arc<Generation>,
-}
-
-impl SqliteLease {
-    pub(super) fn checkpoint(&self) -> Result<Checkpoint, StoreError> {
-        self.generation.checkpoint()
-    }
-
-    pub(super) fn parked(&self) -> Result<Vec<ParkedEntity>, StoreError> {
-        let connection = self.generation.readers.lend().map_err(failed)?;
-        query(&connection, queries::PARKED, &[], ParkedEntity::read)
-    }
-
-    /// Whether another generation became the current one.
-    pub(super) fn is_superseded(&self) -> bool {
-        self.store.newer_than(&self.generation).is_some()
-    }
-
-    /// Reads go to the generation from when it shows whatever was shown before.
-    fn show(&self, checkpoint: Checkpoint) {
-        let is_shown = || Arc::ptr_eq(&self.store.shown(), &self.generation);
-        if !is_shown() {
-            if checkpoint.position < self.store.checkpoint.borrow().position {
-                return;
-            }
-            *self.store.shown.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&self.generation);
-        }
-        self.store.checkpoint.send_replace(checkpoint);
-    }
-
-    /// The rows there are for some keys, for the projector to fold on.
-    pub(super) async fn load(&self, touched: Touched) -> Result<Rows, StoreError> {
-        let load = move |writer: &mut Writer| {
-            let connection = &writer.connection;
-            let mut found = Rows::default();
-            for id in &touched.users {
-                found.users.extend(query(connection, queries::USER, &[Value::Text(id.as_str())], rows::user)?);
-            }
-            for (owner, contact) in &touched.conversations {
-                let parameters = [Value::Text(owner.as_str()), Value::Text(contact.as_str())];
-                found.conversations.extend(query(connection, queries::CONVERSATION, &parameters, rows::conversation)?);
-            }
-            if touched.section {
-                found.section = query(connection, queries::SECTION, &[], rows::section)?.pop();
-            }
-            Ok(found)
-        };
-        self.generation.write(load).await
-    }
-
-    /// What could not be done at once after an erasure. Called now and then.
-    pub(super) async fn tidy(&self) -> Result<(), StoreError> {
-        // Nobody else writes, so the lock is free.
-        if self.generation.writer.try_lock().is_ok_and(|writer| writer.stain == Stain::None) {
-            return Ok(());
-        }
-        let tidy = |writer: &mut Writer| {
-            writer.scrub();
-            Ok(())
-        };
-        self.generation.write(tidy).await
-    }
-
-    /// Writes changed rows, and that the log is folded up to `checkpoint`, in one transaction.
-    pub(super) async fn apply(&self, rows: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
-        let write = move |writer: &mut Writer| {
-            write_all(&mut writer.connection, &rows, checkpoint).map_err(failed)?;
-            if !rows.erased.is_empty() {
-                writer.stain = Stain::File;
-                writer.scrub();
-            }
-            if let Err(error) = writer.wal.tend(&writer.connection) {
-                tracing::warn!(%error, "the views could not be folded into their file");
-            }
-            Ok(rows)
-        };
-        let written = self.generation.write(write).await?;
-        self.show(checkpoint);
-        Ok(written)
-    }
-}
-
-/// A connection for a query or several.
-pub(super) struct SqliteReader(Lent<Arc<Readers>>);
-
-impl Reader for SqliteReader {
-    async fn query<T: Send>(&mut self, sql: &'static str, parameters: &[Value<'_>], read: Read<T>) -> Result<Vec<T>, StoreError> {
-        query(&self.0, sql, parameters, read)
-    }
-
-    async fn query_each<T: Send>(&mut self, sql: &'static str, parameters: &[Vec<Value<'_>>], read: Read<T>) -> Result<Vec<Vec<T>>, StoreError> {
-        parameters.iter().map(|parameters| query(&self.0, sql, parameters, read)).collect()
-    }
-}
-
-fn query<T>(connection: &Connection, sql: &'static str, parameters: &[Value<'_>], read: Read<T>) -> Result<Vec<T>, StoreError> {
-    let mut statement = connection.prepare_cached(sql).map_err(failed)?;
-    let mut found = statement.query(params_from_iter(parameters)).map_err(failed)?;
-    let mut rows = Vec::new();
-    while let Some(row) = found.next().map_err(failed)? {
-        rows.push(read(row)?);
-    }
-    Ok(rows)
-}
-
-impl ToSql for Value<'_> {
-    fn to_sql(&self) -> Result<ToSqlOutput<'_>, rusqlite::Error> {
-        match self {
-            Self::Integer(integer) => integer.to_sql(),
-            Self::Text(text) => text.to_sql(),
-            Self::TextOrNull(text) => text.to_sql(),
-            Self::Uuid(uuid) => uuid.to_sql(),
-            Self::BytesOrNull(bytes) => bytes.to_sql(),
-        }
-    }
-}
-
-fn value<'a>(row: &'a Row<'_>, column: usize) -> Result<ValueRef<'a>, Unreadable> {
-    row.get_ref(column).map_err(|error| Unreadable::new(column, error))
-}
-
-impl Columns for Row<'_> {
-    fn integer(&self, column: usize) -> Result<i64, Unreadable> {
-        value(self, column)?.as_i64().map_err(|error| Unreadable::new(column, error))
-    }
-
-    fn integer_or_null(&self, column: usize) -> Result<Option<i64>, Unreadable> {
-        value(self, column)?.as_i64_or_null().map_err(|error| Unreadable::new(column, error))
-    }
-
-    fn text(&self, column: usize) -> Result<&str, Unreadable> {
-        value(self, column)?.as_str().map_err(|error| Unreadable::new(column, error))
-    }
-
-    fn text_or_null(&self, column: usize) -> Result<Option<&str>, Unreadable> {
-        value(self, column)?.as_str_or_null().map_err(|error| Unreadable::new(column, error))
-    }
-
-    fn uuid(&self, column: usize) -> Result<Uuid, Unreadable> {
-        Uuid::from_slice(self.bytes(column)?).map_err(|error| Unreadable::new(column, error))
-    }
-
-    fn uuid_or_null(&self, column: usize) -> Result<Option<Uuid>, Unreadable> {
-        if value(self, column)? == ValueRef::Null { Ok(None) } else { self.uuid(column).map(Some) }
-    }
-
-    fn bytes(&self, column: usize) -> Result<&[u8], Unreadable> {
-        value(self, column)?.as_blob().map_err(|error| Unreadable::new(column, error))
-    }
-}
-
-fn write_all(connection: &mut Connection, rows: &Rows, checkpoint: Checkpoint) -> Result<(), rusqlite::Error> {
-    let transaction = connection.transaction()?;
-    write_rows(&transaction, rows)?;
-    transaction.prepare_cached(queries::ADVANCE)?.execute(params![checkpoint.position.0, checkpoint.event])?;
-    transaction.commit()
-}
-
-fn write_rows(connection: &Connection, changed: &Rows) -> Result<(), rusqlite::Error> {
-    let mut user = connection.prepare_cached(queries::UPSERT_USER)?;
-    for UserRow { id, user: state, member, version, sort_key, search_name, changed } in &changed.users {
-        let picture = state.profile.picture.as_ref().map(Picture::as_str);
-        user.execute(params![
-            id.as_str(),
-            state.profile.name.as_str(),
-            picture,
-            state.contactable,
-            state.erased,
-            member,
-            version,
-            sort_key,
-            search_name,
-            changed.0
-        ])?;
-    }
-    let mut conversation = connection.prepare_cached(queries::UPSERT_CONVERSATION)?;
-    for row in &changed.conversations {
-        let (side, at) = (&row.side, |at: Option<Timestamp>| at.map(|at| at.0));
-        conversation.execute(params![
-            row.owner.as_str(),
-            row.contact.as_str(),
-            row.conversation.0,
-            row.version,
-            side.sent,
-            side.received,
-            side.read,
-            side.blocked_at,
-            rows::listing_name(side.listing),
-            at(row.last_at),
-            at(row.latest_at),
-            row.changed.0,
-            row.reshaped.0,
-            row.removed.0,
-            side.is_blocking(),
-        ])?;
-    }
-    for user in &changed.erased {
-        connection.prepare_cached(queries::ERASE_MESSAGES)?.execute(params![MessageText::erased().as_str(), user.as_str()])?;
-    }
-    let mut message = connection.prepare_cached(queries::INSERT_MESSAGE)?;
-    for row in &changed.messages {
-        let MessageRow { conversation, number, sender_number, id, sender, text, sent_at, position } = row;
-        message.execute(params![conversation.0, number, sender_number, id.0, sender.as_str(), text.as_str(), sent_at.0, position.0])?;
-    }
-    if let Some(SectionRow { section, version, changed }) = &changed.section {
-        let templates = (section.list_template.number(), section.detail_template.number());
-        connection.prepare_cached(queries::UPSERT_SECTION)?.execute(params![section.title.as_str(), templates.0, templates.1, version, changed.0])?;
-    }
-    for ParkedEntity { entity, stream, version, position, event, reason, is_retried } in &changed.parked {
-        connection.prepare_cached(queries::PARK)?.execute(params![entity, stream, version, position.0, event, reason, is_retried])?;
-    }
-    for entity in &changed.healed {
-        connection.prepare_cached(queries::HEAL)?.execute([entity])?;
-    }
-    Ok(())
 }
 
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]

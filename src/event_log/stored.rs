@@ -1,0 +1,78 @@
+//! Events as they are stored, and as this version reads them.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::LogError;
+use super::codec::{self, DecodeError};
+use super::keys::{Keyring, Unlocked};
+use crate::domain::event::{Event, Metadata, Position, RecordedEvent, Stream, Timestamp, UnknownStream};
+use crate::domain::ids::UserId;
+
+/// An event as it is stored and exported: names and data as they were written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredEvent {
+    pub position: Position,
+    pub stream: String,
+    pub version: u64,
+    pub id: Uuid,
+    /// The stored name of the event's type.
+    pub kind: String,
+    pub at: Timestamp,
+    pub actor: Option<String>,
+    pub correlation: Uuid,
+    pub causation: Uuid,
+    /// JSON.
+    pub data: String,
+}
+
+/// An event that this version cannot read, and why.
+#[derive(Clone, Debug)]
+pub struct Undecodable {
+    pub event: Box<StoredEvent>,
+    pub reason: Arc<str>,
+    /// The key that is not known here, by its name.
+    pub(super) lacks: Option<String>,
+}
+
+impl From<Undecodable> for LogError {
+    fn from(undecodable: Undecodable) -> Self {
+        Self::Undecodable { position: undecodable.event.position, reason: undecodable.reason }
+    }
+}
+
+impl StoredEvent {
+    pub(super) fn decode(self, keys: &Keyring) -> Result<RecordedEvent, Undecodable> {
+        let stream = self.stream.parse().map_err(|error: UnknownStream| (error.to_string(), None));
+        let event = codec::decode(&self.kind, &self.data, self.id, |name| keys.unlocked(name)).map_err(|error| match error {
+            DecodeError::NoKey(ref name) => (error.to_string(), Some(name.clone())),
+            error => (error.to_string(), None),
+        });
+        let (stream, event) = match (stream, event) {
+            (Ok(stream), Ok(event)) => (stream, event),
+            (Err((reason, lacks)), _) | (_, Err((reason, lacks))) => return Err(Undecodable { event: Box::new(self), reason: reason.into(), lacks }),
+        };
+        Ok(self.recorded(stream, event))
+    }
+
+    pub(super) fn recorded(self, stream: Stream, event: Event) -> RecordedEvent {
+        RecordedEvent {
+            position: self.position,
+            stream,
+            version: self.version,
+            id: self.id,
+            at: self.at,
+            metadata: Metadata { actor: self.actor.map(UserId::from_stored), correlation: self.correlation, causation: self.causation },
+            event,
+        }
+    }
+
+    /// Whether this version can read it but for what is sealed in it, which is not looked into.
+    ///
+    /// # Errors
+    /// Why it cannot.
+    pub fn check(&self) -> Result<Event, DecodeError> {
+        codec::decode(&self.kind, &self.data, self.id, |_| Unlocked::Destroyed)
+    }
+}
