@@ -67,9 +67,10 @@ pub(crate) fn reason(error: &tokio_postgres::Error) -> String {
     }
 }
 
-/// Classes of errors that a statement itself is to blame for, or what is stored: not supported, a wrong value, a broken
-/// constraint, wrong SQL or no right to it, damage (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
-const LASTING: [&str; 5] = ["0A", "22", "23", "42", "XX"];
+/// Classes of errors that a statement itself is to blame for, or what is stored, or what lies between: not supported, a row
+/// twice, a wrong value, a broken constraint, no such statement, wrong SQL or no right to it, too much, damage
+/// (<https://www.postgresql.org/docs/current/errcodes-appendix.html>).
+const LASTING: [&str; 8] = ["0A", "21", "22", "23", "26", "42", "54", "XX"];
 
 /// Whether the same may work later: the connection is gone, or the server stops, starts, has no room, only reads for now.
 pub(crate) fn is_passing(error: &tokio_postgres::Error) -> bool {

@@ -297,12 +297,14 @@ impl<R: Deref<Target = Readers>> Drop for Lent<R> {
 pub(crate) struct WalKeeper {
     /// Pages in the write-ahead log, as of the writer's last commit.
     pages: Arc<AtomicU64>,
+    /// One at a time: two checkpoints are in each other's way.
+    is_ordered: bool,
     orders: SyncSender<()>,
     outcomes: Receiver<Result<(), rusqlite::Error>>,
 }
 
 impl WalKeeper {
-    /// For the writer of a file, which has to be the only one.
+    /// For whoever writes to a file again and again: only their commits are counted.
     pub(crate) fn start(path: &Path, writer: &mut Connection) -> Result<Self, rusqlite::Error> {
         let pages = Arc::new(AtomicU64::new(0));
         let counted = Arc::clone(&pages);
@@ -313,7 +315,7 @@ impl WalKeeper {
         let connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_PATIENCE)?;
         let (orders, to_do) = sync_channel::<()>(1);
-        let (done, outcomes) = sync_channel(2);
+        let (done, outcomes) = sync_channel(1);
         let keep = move || {
             while to_do.recv().is_ok() {
                 if done.send(fold_nearly_all(&connection)).is_err() {
@@ -322,20 +324,21 @@ impl WalKeeper {
             }
         };
         thread::Builder::new().name("wal-keeper".into()).spawn(keep).expect("a thread can be started");
-        Ok(Self { pages, orders, outcomes })
+        Ok(Self { pages, is_ordered: false, orders, outcomes })
     }
 
     /// Called by the writer between transactions. Readers that stay too long are no error: it is tried again.
     ///
     /// # Errors
     /// When the file could not be written or flushed.
-    pub(crate) fn tend(&self, writer: &Connection) -> Result<(), rusqlite::Error> {
+    pub(crate) fn tend(&mut self, writer: &Connection) -> Result<(), rusqlite::Error> {
         if let Ok(folded) = self.outcomes.try_recv() {
+            self.is_ordered = false;
             folded?;
             return checkpoint(writer, "pragma wal_checkpoint(restart)").map(|_is_whole| ());
         }
-        if self.pages.load(Ordering::Relaxed) > WAL_LIMIT_PAGES {
-            let _already_ordered = self.orders.try_send(());
+        if !self.is_ordered && self.pages.load(Ordering::Relaxed) > WAL_LIMIT_PAGES {
+            self.is_ordered = self.orders.try_send(()).is_ok();
         }
         Ok(())
     }
@@ -384,5 +387,30 @@ mod tests {
         assert_eq!(inspect(&path).expect("whole").map(|found| found.application), Some(7));
         let rows: i64 = open_reader(&path).expect("opened").query_row("select count(*) from t", [], |row| row.get(0)).expect("counted");
         assert_eq!(rows, 1);
+    }
+
+    #[test]
+    fn a_write_ahead_log_begins_anew_however_much_is_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("file");
+        let mut writer = open_writer(&path, Durability::Cheap).expect("opened");
+        writer.execute_batch("create table t (x)").expect("made");
+        let mut keeper = WalKeeper::start(&path, &mut writer).expect("started");
+        let limit = WAL_LIMIT_PAGES * 4_096;
+        for _ in 0..600 {
+            // As many pages as it takes six times the limit for, in all.
+            writer.execute_batch("insert into t values (zeroblob(160000))").expect("written");
+            keeper.tend(&writer).expect("tended");
+            while keeper.is_ordered {
+                thread::yield_now();
+                keeper.tend(&writer).expect("tended");
+            }
+        }
+        let length = fs::metadata(beside(&path, "-wal")).expect("a log").len();
+        assert!(length < 2 * limit, "{length}");
+        while !truncate_wal(&writer).expect("folded") {}
+        assert_eq!(fs::metadata(beside(&path, "-wal")).expect("a log").len(), 0);
+        let rows: i64 = open_reader(&path).expect("opened").query_row("select count(*) from t", [], |row| row.get(0)).expect("counted");
+        assert_eq!(rows, 600);
     }
 }

@@ -153,6 +153,8 @@ fn a_mistyped_address_is_not_told_again() {
             }
         }
     }
+    let (_, _, error) = run(&["serve", "postgres://chat:S3cret@h/x"]);
+    assert!(error.contains("unexpected argument") && !error.contains("S3cret"), "{error}");
     let (_, _, error) = run(&["serve", "--log", "postgress://chat:S3cret@h/x"]);
     assert!(error.contains("for '--log <URL>'") && error.contains("sqlite:FILE"), "it is told which, and what is right: {error}");
 }

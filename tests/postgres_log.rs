@@ -184,19 +184,20 @@ async fn appends_wait_for_a_server_that_only_reads_for_a_while() {
     };
     only_reads("on").await;
     let mut appended = Box::pin(log.append(append(stream(1), 1, vec![message(2, 2)])));
-    let refused = "select count(*) from pg_stat_database where datname = current_database() and sessions_killed >= 1";
-    assert_eq!(operator.query_one(refused, &[]).await.expect("a count").get::<_, i64>(0), 1);
+    let rolled_back = async || {
+        let sql = "select xact_rollback from pg_stat_database where datname = current_database()";
+        operator.query_one(sql, &[]).await.expect("a count").get::<_, i64>(0)
+    };
+    let before = rolled_back().await;
     tokio::select! {
         outcome = &mut appended => panic!("nothing can be written: {outcome:?}"),
         () = log.ended() => panic!("the writer is there"),
-        () = async {
-            // Until it has tried in another session than the first.
-            let tried = "select xact_rollback > $1 from pg_stat_database where datname = current_database()";
-            let before: i64 = operator.query_one("select xact_rollback from pg_stat_database where datname = current_database()", &[]).await.expect("a count").get(0);
-            while !operator.query_one(tried, &[&(before + 2)]).await.expect("a count").get::<_, bool>(0) {
+        tried = tokio::time::timeout(PATIENCE, async {
+            // Until it was refused in several sessions.
+            while rolled_back().await < before + 3 {
                 tokio::task::yield_now().await;
             }
-        } => {}
+        }) => tried.expect("it tries again and again"),
     }
     only_reads("off").await;
     tokio::time::timeout(PATIENCE, appended).await.expect("within seconds").expect("appended");
@@ -213,6 +214,13 @@ async fn a_log_that_lost_its_end_is_not_followed_any_more() {
     // As another server would be that took over without the last of them.
     database.client().await.batch_execute("delete from entrenous_log.events where position > 1; update entrenous_log.log set head = 1").await.expect("lost");
     log.read_anew();
+    let shortened = |error: &LogError| matches!(error, LogError::Shortened { known: Position(3), found: Position(1) });
     let outcome = log.follow(Position(1)).next(10).await;
-    assert!(matches!(outcome, Err(LogError::Shortened { known: Position(3), found: Position(1) })), "{outcome:?}");
+    assert!(outcome.as_ref().is_err_and(shortened), "{outcome:?}");
+    let latest = log.latest().await;
+    assert!(latest.as_ref().is_err_and(shortened), "who reads no further knows it, too: {latest:?}");
+    // Nor is it written to: what comes would take the place of what is gone.
+    let appended = log.append(append(stream(2), 0, vec![message(9, 1)])).await;
+    assert!(appended.as_ref().is_err_and(|error| error.to_string().contains("lost events")), "{appended:?}");
+    tokio::time::timeout(PATIENCE, log.ended()).await.expect("it has ended");
 }

@@ -4,6 +4,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use entrenous::app::projector::fold_up_to;
 use entrenous::audit::rebuild::{Options, Rebuilt, Step, rebuild};
@@ -84,12 +85,15 @@ async fn a3_views_are_made_anew_beside_those_that_serve() {
         assert_eq!(others(&views).await, 1, "the former are kept, {back:?}");
         assert_eq!(rebuilt(&log, &views, WITH_ALL).await.compared.expect("compared").differences, [], "{back:?}");
         // Not before the service has gone over to the last one.
-        let dropped = loop {
-            match ReadStore::drop_others(&views).await {
-                Err(OpenError::InUse { .. }) => tokio::task::yield_now().await,
-                dropped => break dropped.expect("dropped"),
+        let attempt = async {
+            loop {
+                match ReadStore::drop_others(&views).await {
+                    Err(OpenError::InUse { .. }) => tokio::task::yield_now().await,
+                    dropped => return dropped.expect("dropped"),
+                }
             }
         };
+        let dropped = tokio::time::timeout(Duration::from_mins(1), attempt).await.expect("in time");
         assert!(dropped >= 1 && others(&views).await == 0, "{back:?}");
         inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "encore" }), "message { id }").await;
         assert_eq!(compare(&log, &views, new_id(), |_| {}).await.expect("compared").differences, [], "{back:?}");

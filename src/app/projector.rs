@@ -181,6 +181,7 @@ struct Projector {
 
 impl Projector {
     async fn take_a_turn(&mut self, node: uuid::Uuid, mut stop: watch::Receiver<bool>) -> Result<Turn, ProjectorError> {
+        self.app.0.log.latest().await?;
         if let Some(lease) = self.app.0.store.try_lead(node).await? {
             return self.lead(lease, stop).await;
         }
@@ -198,6 +199,7 @@ impl Projector {
             _ = stop.wait_for(|stop| *stop) => Ok(Turn::Stopped),
         };
         METRICS.projector_leads.set(0);
+        self.app.0.user_ids.rely(false);
         if !matches!(outcome, Err(ProjectorError::Store(_))) {
             lease.release().await;
         }
@@ -211,11 +213,12 @@ impl Projector {
         let mut checkpoint = trusted_checkpoint(log, lease).await?;
         METRICS.projector_leads.set(1);
         let mut parking = Parking::of(&lease.parked().await?);
-        heal_retried(log, lease, checkpoint, &mut parking).await?;
+        app.0.user_ids.add_all(&heal_retried(log, lease, checkpoint, &mut parking).await?);
         if log.latest().await?.0.saturating_sub(checkpoint.position.0) > FAR {
             checkpoint = fold_far(log, lease, checkpoint, Position(u64::MAX), MEMORY, &mut parking, |_| {}).await?;
         }
         self.tell_what_was_folded(checkpoint.position).await?;
+        app.0.user_ids.rely(self.knows_users);
         let mut follow = log.follow(checkpoint.position);
         let mut folder = Folder::new(lease, store, hub);
         let mut heard = Timer::start();
@@ -226,10 +229,13 @@ impl Projector {
             if heard.seconds() > HEARTBEAT.as_secs_f64() {
                 heard = Timer::start();
                 lease.renew().await?;
+                // A log that others have can lose events where nobody here looks for more.
+                log.latest().await?;
                 if !parking.is_empty() {
                     let healed = heal_retried(log, lease, checkpoint, &mut parking).await?;
                     // Its rows were written beside those that are kept.
                     folder = Folder::new(lease, store, hub);
+                    app.0.user_ids.add_all(&healed);
                     hub.wake(&healed);
                 }
             }
@@ -248,9 +254,11 @@ impl Projector {
             METRICS.fold_batch.observe(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
             // First whoever waits for an answer, then who is told of it: S4, that somebody is told must not show in
             // how long the answer took.
-            self.reached(checkpoint.position).await?;
+            self.report(checkpoint.position).await?;
+            app.0.user_ids.rely(self.knows_users);
             tokio::task::yield_now().await;
             hub.publish(told);
+            self.told = self.told.max(checkpoint.position);
         }
     }
 
@@ -288,19 +296,20 @@ impl Projector {
                 concerned.extend(who_is_concerned(store, &event, hub).await?);
             }
         }
-        self.reached(position).await?;
+        self.report(position).await?;
         tokio::task::yield_now().await;
         hub.wake(&concerned);
+        self.told = self.told.max(position);
         Ok(())
     }
 
-    async fn reached(&mut self, position: Position) -> Result<(), StoreError> {
+    /// Says to those who wait for it how far the views are. Whoever is told of it is told afterwards, and only then was.
+    async fn report(&mut self, position: Position) -> Result<(), StoreError> {
         if !self.knows_users && position >= self.app.0.log.opened_at() {
             self.app.learn_user_ids().await?;
             self.knows_users = true;
         }
         METRICS.views_progress_at.set(self.app.now().0.div_euclid(1_000_000));
-        self.told = self.told.max(position);
         self.reporter.report(position);
         Ok(())
     }

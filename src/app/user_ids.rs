@@ -19,7 +19,8 @@ const PAGE: u64 = 10_000;
 /// A Bloom filter of those users' ids that are UUIDs. They become more, never fewer.
 pub(super) struct UserIds {
     words: Vec<AtomicU64>,
-    /// Whether all of them are in it that the views have, so that a UUID that is not is nobody's.
+    /// Whether all of them are in it that the views have, so that a UUID that is not is nobody's: this node folds the views, and
+    /// so hears of users before anybody is answered for them.
     is_whole: AtomicBool,
 }
 
@@ -36,10 +37,21 @@ fn bits(id: Uuid) -> [u64; 2] {
 }
 
 impl UserIds {
-    fn add(&self, id: &UserId) {
+    /// Whether it can be relied on from now on.
+    pub(super) fn rely(&self, is_whole: bool) {
+        self.is_whole.store(is_whole, Ordering::Release);
+    }
+
+    pub(super) fn add(&self, id: &UserId) {
         let Ok(id) = Uuid::try_parse(id.as_str()) else { return };
         for bit in bits(id) {
             self.word(bit).fetch_or(1 << (bit % 64), Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn add_all<'a>(&self, ids: impl IntoIterator<Item = &'a UserId>) {
+        for id in ids {
+            self.add(id);
         }
     }
 
@@ -65,11 +77,8 @@ impl App {
             let page = self.0.store.user_ids(&after, PAGE).await?;
             let Some(last) = page.last() else { break };
             after = last.clone();
-            for id in &page {
-                self.0.user_ids.add(id);
-            }
+            self.0.user_ids.add_all(&page);
         }
-        self.0.user_ids.is_whole.store(true, Ordering::Release);
         Ok(())
     }
 
@@ -92,7 +101,7 @@ mod tests {
         let ids = UserIds::default();
         let uuid = |n: u64| Uuid::new_v5(&Uuid::NAMESPACE_OID, &n.to_be_bytes());
         assert!(ids.may_have(uuid(1)), "nothing is known yet");
-        ids.is_whole.store(true, Ordering::Release);
+        ids.rely(true);
         assert!(!ids.may_have(uuid(1)));
         for n in 0..5_000 {
             ids.add(&UserId::from_stored(uuid(n).to_string()));

@@ -64,6 +64,11 @@ fn discreet(mut error: clap::Error) -> clap::Error {
     if is_of_an_address && error.get(ContextKind::InvalidValue).is_some() {
         error.insert(ContextKind::InvalidValue, ContextValue::String("…".to_owned()));
     }
+    // One without its option.
+    if matches!(error.get(ContextKind::InvalidArg), Some(ContextValue::String(argument)) if argument.contains(":/")) {
+        error.insert(ContextKind::InvalidArg, ContextValue::String("…".to_owned()));
+        error.insert(ContextKind::Suggested, ContextValue::None);
+    }
     error
 }
 

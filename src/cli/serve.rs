@@ -36,11 +36,18 @@ async fn start(serve: Serve) -> anyhow::Result<()> {
     let settings = Settings { user_limit: serve.user_limit, send_rate: serve.send_rate, resume_limit: serve.resume_limit as usize };
     let mut node = Node::start(&serve.data, &serve.views_url(), settings, serve.accept_unreadable).await?;
     // From now on there is something to end; before, a signal ends the process.
-    let mut signals = Signals::heard()?;
+    let outside = async {
+        let listener = TcpListener::bind(serve.listen).await.with_context(|| format!("cannot listen on {}", serve.listen))?;
+        Ok((Signals::heard()?, listener.local_addr()?, listener))
+    };
+    let (mut signals, address, listener) = match outside.await {
+        Ok(outside) => outside,
+        Err(error) => {
+            node.stop().await;
+            return Err(error);
+        }
+    };
     let (stop, stopping) = watch::channel(false);
-
-    let listener = TcpListener::bind(serve.listen).await.with_context(|| format!("cannot listen on {}", serve.listen))?;
-    let address = listener.local_addr()?;
     print(&greeting(address, development.is_some(), &serve))?;
     let edge = crate::http::Settings {
         verifier,

@@ -32,14 +32,17 @@ impl Follow {
     /// # Errors
     /// When the log cannot be read, or stopped.
     pub async fn next_stored(&mut self, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
-        let after = self.after;
-        self.head.wait_for(|head| *head > after).await.map_err(|_| LogError::Stopped("it was closed".into()))?;
-        let events = self.log.read_all_stored(after, limit).await?;
-        match events.last() {
-            Some(last) => self.after = last.position,
-            None => self.check_end().await?,
+        loop {
+            let after = self.after;
+            self.head.wait_for(|head| *head > after).await.map_err(|_| LogError::Stopped("it was closed".into()))?;
+            let events = self.log.read_all_stored(after, limit).await?;
+            if let Some(last) = events.last() {
+                self.after = last.position;
+                return Ok(events);
+            }
+            self.check_end().await?;
+            tokio::task::yield_now().await;
         }
-        Ok(events)
     }
 
     /// Nothing came of what was known to be there.

@@ -61,9 +61,9 @@ const WHAT_IS_RIGHT: &str = "the request is not `{\"query\": string, \"variables
 /// # Errors
 /// What is wrong with it.
 pub(super) fn of_body(body: &[u8], max_batch: usize) -> Result<Asked, String> {
-    // What nearly every body is, in one go.
-    if body.first() == Some(&b'{')
-        && let Ok(parameters) = serde_json::from_slice::<Parameters>(body)
+    // What nearly every body is, in one go. A list would be taken for the members in their order.
+    if body.trim_ascii_start().starts_with(b"{")
+        && let Ok(parameters) = std::str::from_utf8(body).map_err(drop).and_then(|body| serde_json::from_str::<Parameters>(body).map_err(drop))
     {
         return parameters.call().map(|call| Asked::One(Box::new(call))).ok_or_else(|| WHAT_IS_RIGHT.to_owned());
     }

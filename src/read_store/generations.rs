@@ -1,7 +1,7 @@
 //! The files of an embedded read store. Its address is a link to the *generation* that is current, a file with a
 //! number. The next is built beside it and becomes current by one rename; those before are kept until told.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
@@ -95,12 +95,13 @@ pub(super) struct InUse(#[expect(dead_code, reason = "it is only held")] File);
 impl InUse {
     pub(super) fn mark(file: &Path) -> Result<Self, rusqlite::Error> {
         let marked = marker(file).and_then(|marker| marker.lock_shared().map(|()| Self(marker)));
-        marked.map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
+        let cannot_open = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN);
+        marked.map_err(|error| rusqlite::Error::SqliteFailure(cannot_open, Some(error.to_string())))
     }
 
-    /// Whether somebody has it open. What cannot be looked at is not said to be.
+    /// Whether somebody has it open, or may have: it could not be found out.
     pub(super) fn is_marked(file: &Path) -> bool {
-        marker(file).is_ok_and(|marker| matches!(marker.try_lock(), Err(TryLockError::WouldBlock)))
+        !marker(file).is_ok_and(|marker| marker.try_lock().is_ok())
     }
 }
 

@@ -129,9 +129,15 @@ impl PostgresEventLog {
         self.head.subscribe()
     }
 
+    /// # Errors
+    /// When it cannot be read, or ends before what was known of it.
     pub(super) async fn latest(&self) -> Result<Position, LogError> {
+        let known = *self.head.borrow();
         let found = self.read(HEAD, &[]).await?;
         let latest = found.first().map(|row| position(row, 0)).unwrap_or_default();
+        if latest < known {
+            return Err(LogError::Shortened { known, found: latest });
+        }
         advance(&self.head, latest);
         Ok(latest)
     }

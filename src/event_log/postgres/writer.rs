@@ -141,6 +141,10 @@ impl Writer {
             None => Session::begin(&self.server, self.node).await?,
         };
         let mut looked = session.look(drafts).await?;
+        let known = *self.head.borrow();
+        if looked.position < known {
+            return Err(Failure::Final(LogError::Shortened { known, found: looked.position }.to_string()));
+        }
         let now = (self.clock)();
         let outcomes = looked.admit(drafts, now);
         session.finish(&looked).await?;

@@ -55,7 +55,7 @@ pub struct SqliteEventLog {
     readers: Arc<Readers>,
     head: watch::Receiver<Position>,
     /// Tells of another process's appends; none where this process writes.
-    _watcher: Option<Arc<notify::RecommendedWatcher>>,
+    watcher: Option<Arc<notify::RecommendedWatcher>>,
 }
 
 impl SqliteEventLog {
@@ -124,7 +124,7 @@ impl SqliteEventLog {
         watcher: Option<Arc<notify::RecommendedWatcher>>,
     ) -> Result<Self, rusqlite::Error> {
         let id = sqlite::open_reader(path)?.query_row("select id from log", [], |row| row.get(0))?;
-        Ok(Self { path: path.into(), id, orders, readers: Arc::new(Readers::open(path)?), head, _watcher: watcher })
+        Ok(Self { path: path.into(), id, orders, readers: Arc::new(Readers::open(path)?), head, watcher })
     }
 
     /// Whether there is no log yet, so that opening makes one.
@@ -146,10 +146,12 @@ impl SqliteEventLog {
         self.head.clone()
     }
 
-    /// This process is told of every append, by itself or by whoever watches the file.
-    #[expect(clippy::unused_async, reason = "the port waits; this log answers at once")]
+    /// Who appends knows it; who only reads looks.
     pub(super) async fn latest(&self) -> Result<Position, LogError> {
-        Ok(*self.head.borrow())
+        if self.watcher.is_none() {
+            return Ok(*self.head.borrow());
+        }
+        self.read(LAST_EVENT, |statement| Ok(statement.query_row([], |row| row.get(0)).optional()?.map(Position).unwrap_or_default())).await
     }
 
     pub(super) async fn write(&self, draft: Draft) -> Outcome {

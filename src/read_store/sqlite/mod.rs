@@ -82,7 +82,7 @@ impl Writer {
         if self.stain == Stain::Wal {
             match sqlite::truncate_wal(&self.connection) {
                 Ok(true) => self.stain = Stain::None,
-                Ok(false) => tracing::debug!("readers keep what was erased in the views' write-ahead log; it is emptied when they are gone"),
+                Ok(false) => tracing::debug!("the views' write-ahead log is in use and keeps what was erased; it is emptied in a moment"),
                 Err(error) => tracing::warn!(%error, "what was erased may have left bytes in the views' write-ahead log; it is tried again"),
             }
         }
@@ -98,7 +98,9 @@ impl Generation {
         connection.execute(queries::PARKED_TABLE, [])?;
         let in_use = InUse::mark(file)?;
         let wal = WalKeeper::start(file, &mut connection)?;
-        let writer = Writer { connection, wal, stain: Stain::None };
+        // Whatever a crash left there, which may be what was erased.
+        let stain = if sqlite::truncate_wal(&connection)? { Stain::None } else { Stain::Wal };
+        let writer = Writer { connection, wal, stain };
         Ok(Self { file: file.into(), writer: Mutex::new(writer), readers: Arc::new(Readers::open(file)?), lock, _in_use: in_use })
     }
 
