@@ -27,7 +27,7 @@ const WAL_LIMIT_PAGES: u64 = 4_096;
 const LITTLE_PAGES: i64 = 256;
 const FOLDS: usize = 4;
 /// A file up to this size is checked page by page when it is opened.
-const CHECKED_WHOLE_BYTES: u64 = 64 << 20;
+const CHECKED_WHOLE_BYTES: u64 = 8 << 20;
 /// How long the writer waits for readers to leave the write-ahead log before it goes on with it as it is.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(50);
 const BUSY_PATIENCE: Duration = Duration::from_secs(5);

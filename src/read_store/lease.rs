@@ -148,7 +148,7 @@ impl Lease {
     /// Lets another node have it at once.
     pub async fn release(self) {
         match self.0 {
-            Held::Sqlite(_) => {}
+            Held::Sqlite(lease) => lease.release().await,
             Held::Postgres(lease) => lease.release().await,
         }
     }

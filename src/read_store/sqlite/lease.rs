@@ -14,6 +14,7 @@ use crate::projections::section::SectionRow;
 use crate::projections::users::UserRow;
 use crate::read_store::reader::Value;
 use crate::read_store::{Checkpoint, ParkedEntity, Rows, StoreError, Touched, queries, rows};
+use crate::sqlite;
 
 /// The right to fold into a generation.
 pub(in crate::read_store) struct SqliteLease {
@@ -79,6 +80,14 @@ impl SqliteLease {
             Ok(())
         };
         self.generation.write(tidy).await
+    }
+
+    /// Leaves the file whole by itself, so that the next start has nothing to fold.
+    pub(in crate::read_store) async fn release(self) {
+        let folded = self.generation.write(|writer| sqlite::truncate_wal(&writer.connection).map_err(failed)).await;
+        if let Err(error) = folded {
+            tracing::debug!(%error, "the views' write-ahead log was left as it is");
+        }
     }
 
     /// Writes changed rows, and that the log is folded up to `checkpoint`, in one transaction.
