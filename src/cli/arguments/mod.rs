@@ -102,7 +102,7 @@ impl Data {
         Ok(log)
     }
 
-    /// The same for what is worth nothing without the keys: what is made of a log that is sealed is empty, not wrong.
+    /// The same for what is made of what people wrote: without the keys it would be nothing, and look as if there were nothing.
     ///
     /// # Errors
     /// When it cannot be opened, or its keys are not at hand.
