@@ -202,3 +202,21 @@ async fn roles_are_strings_or_lists() {
         assert_eq!(reply.code() != "FORBIDDEN", allowed, "{claims}");
     }
 }
+
+#[test]
+fn a_token_that_was_accepted_ends_all_the_same() {
+    let verifier = Verifier::secret(SECRET, &Expected::default()).expect("a secret");
+    let ends = now() + 3;
+    let token = sign(SECRET, &json!({ "sub": "alice", "exp": ends }));
+    assert!(verifier.verify(&token).is_ok());
+    let refused = loop {
+        let before = now();
+        match verifier.verify(&token) {
+            Ok(_) => assert!(before <= ends, "it ended a while ago"),
+            Err(refused) => break refused,
+        }
+        std::thread::yield_now();
+    };
+    assert_eq!(refused, Unauthenticated::Expired);
+    assert!(now() >= ends, "and not before");
+}
