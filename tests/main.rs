@@ -1,6 +1,5 @@
 //! Every test that needs more than one module: real files, real sockets, the real binary.
 
-mod api;
 mod architecture;
 mod auditors;
 mod bad_input;
@@ -31,6 +30,7 @@ mod read_store_contract;
 mod readme;
 mod rebuild;
 mod resume;
+mod rules;
 mod sockets;
 mod support;
 mod telemetry;

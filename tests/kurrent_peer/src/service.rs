@@ -1,0 +1,256 @@
+//! The protocol: what is asked, and how it is answered.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_stream::Stream;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::protocol::server_features::server_features_server::{ServerFeatures, ServerFeaturesServer};
+use crate::protocol::server_features::{SupportedMethod, SupportedMethods};
+use crate::protocol::streams::streams_server::{Streams, StreamsServer};
+use crate::protocol::streams::{
+    AppendReq, AppendResp, BatchAppendReq, BatchAppendResp, DeleteReq, DeleteResp, ReadReq, ReadResp, TombstoneReq, TombstoneResp, append_req, append_resp,
+    read_req, read_resp,
+};
+use crate::protocol::{Empty, StreamIdentifier, Uuid, uuid};
+use crate::store::{Event, Record};
+use crate::wanted::{Place, Wanted};
+use crate::{End, Fault, State, lock};
+
+/// The most bytes of one append.
+const APPEND_LIMIT: usize = 1 << 20;
+
+/// Answers from the state.
+#[derive(Clone)]
+pub(crate) struct Service(Arc<State>);
+
+type Answers = Pin<Box<dyn Stream<Item = Result<ReadResp, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl ServerFeatures for Service {
+    async fn get_supported_methods(&self, _: Request<Empty>) -> Result<Response<SupportedMethods>, Status> {
+        let method =
+            |name: &str| SupportedMethod { method_name: name.to_owned(), service_name: "event_store.client.streams.streams".to_owned(), features: vec![] };
+        Ok(Response::new(SupportedMethods { methods: vec![method("read"), method("append")], event_store_server_version: "25.0.0".to_owned() }))
+    }
+}
+
+#[tonic::async_trait]
+impl Streams for Service {
+    type ReadStream = Answers;
+    type BatchAppendStream = Pin<Box<dyn Stream<Item = Result<BatchAppendResp, Status>> + Send>>;
+
+    async fn read(&self, request: Request<ReadReq>) -> Result<Response<Answers>, Status> {
+        let options = request.into_inner().options.ok_or_else(|| Status::invalid_argument("no options"))?;
+        let wanted = Wanted::of(&options)?;
+        if let Some(read_req::options::CountOption::Subscription(_)) = options.count_option {
+            return Ok(Response::new(self.subscribe(wanted)?));
+        }
+        let count = match options.count_option {
+            Some(read_req::options::CountOption::Count(count)) => usize::try_from(count).unwrap_or(usize::MAX),
+            _ => usize::MAX,
+        };
+        let answers = {
+            let log = lock(&self.0.log);
+            wanted
+                .read(&log)?
+                .map_or_else(|| vec![stream_not_found(&wanted)], |found| found.into_iter().take(count).map(|at| event(&log.records[at])).collect())
+        };
+        Ok(Response::new(Box::pin(tokio_stream::iter(answers.into_iter().map(Ok)))))
+    }
+
+    async fn append(&self, request: Request<Streaming<AppendReq>>) -> Result<Response<AppendResp>, Status> {
+        let mut parts = request.into_inner();
+        let (mut options, mut proposed) = (None, Vec::new());
+        while let Some(part) = parts.message().await? {
+            match part.content {
+                Some(append_req::Content::Options(given)) => options = Some(given),
+                Some(append_req::Content::ProposedMessage(message)) => proposed.push(message),
+                None => {}
+            }
+        }
+        let options = options.ok_or_else(|| Status::invalid_argument("no options"))?;
+        if proposed.iter().map(|message| message.data.len() + message.custom_metadata.len()).sum::<usize>() > APPEND_LIMIT {
+            return Err(Status::invalid_argument("Maximum Append Size Exceeded"));
+        }
+        let fault = lock(&self.0.faults).pop_front();
+        match fault {
+            Some(Fault::NotLeader) => return Err(self.not_leader()),
+            Some(Fault::AbortedBefore) => return Err(Status::aborted("Operation timed out: Commit timeout")),
+            _ => {}
+        }
+        let answer = self.write(options, proposed)?;
+        match fault {
+            Some(Fault::HangsAfter) => std::future::pending().await,
+            Some(Fault::AbortedAfter) => Err(Status::aborted("Operation timed out: Commit timeout")),
+            _ => Ok(Response::new(answer)),
+        }
+    }
+
+    async fn delete(&self, _: Request<DeleteReq>) -> Result<Response<DeleteResp>, Status> {
+        Err(Status::unimplemented("this log deletes nothing"))
+    }
+
+    async fn tombstone(&self, _: Request<TombstoneReq>) -> Result<Response<TombstoneResp>, Status> {
+        Err(Status::unimplemented("this log deletes nothing"))
+    }
+
+    async fn batch_append(&self, _: Request<Streaming<BatchAppendReq>>) -> Result<Response<Self::BatchAppendStream>, Status> {
+        Err(Status::unimplemented("this log appends one stream at a time"))
+    }
+}
+
+impl Service {
+    pub(crate) fn new(state: Arc<State>) -> Self {
+        Self(state)
+    }
+
+    /// Until it is dropped.
+    pub(crate) async fn serve(self, listener: tokio::net::TcpListener) {
+        let (streams, features) = (StreamsServer::new(self.clone()), ServerFeaturesServer::new(self));
+        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+        let _ended = tonic::transport::Server::builder().add_service(streams).add_service(features).serve_with_incoming(incoming).await;
+    }
+
+    fn not_leader(&self) -> Status {
+        let address = *lock(&self.0.address);
+        let mut status = Status::not_found("Leader info available");
+        let metadata = status.metadata_mut();
+        metadata.insert("exception", "not-leader".parse().expect("ASCII"));
+        metadata.insert("leader-endpoint-host", address.ip().to_string().parse().expect("ASCII"));
+        metadata.insert("leader-endpoint-port", address.port().to_string().parse().expect("ASCII"));
+        status
+    }
+
+    fn write(&self, options: append_req::Options, proposed: Vec<append_req::ProposedMessage>) -> Result<AppendResp, Status> {
+        use append_req::options::ExpectedStreamRevision as Expected;
+        let name = options.stream_identifier.map(|identifier| identifier.stream_name).unwrap_or_default();
+        let expected = match options.expected_stream_revision {
+            Some(Expected::Revision(revision)) => usize::try_from(revision).unwrap_or(usize::MAX - 1) + 1,
+            Some(Expected::NoStream(_)) => 0,
+            Some(Expected::Any(_) | Expected::StreamExists(_)) | None => return Err(Status::failed_precondition("this log never appends anywhere")),
+        };
+        let event = |message: append_req::ProposedMessage| Event {
+            id: id_of(message.id.as_ref()),
+            metadata: message.metadata,
+            custom_metadata: message.custom_metadata,
+            data: message.data,
+        };
+        let mut log = lock(&self.0.log);
+        let answer = match log.append(&name, expected, proposed.into_iter().map(event).collect()) {
+            Ok(last) => success(last.ok_or_else(|| Status::invalid_argument("nothing to append"))?),
+            Err(current) => wrong_expected_version(current, expected),
+        };
+        self.0.length.send_replace(log.records.len());
+        Ok(answer)
+    }
+
+    fn subscribe(&self, wanted: Wanted) -> Result<Answers, Status> {
+        let subscription = {
+            let mut subscriptions = lock(&self.0.subscriptions);
+            *subscriptions += 1;
+            *subscriptions
+        };
+        let (state, mut length, mut ends) = (Arc::clone(&self.0), self.0.length.subscribe(), self.0.ends.subscribe());
+        ends.mark_unchanged();
+        let mut next = {
+            let log = lock(&self.0.log);
+            match wanted.place {
+                Place::Start => 0,
+                Place::End => log.records.len(),
+                Place::At(position) => wanted.exact(&log, position)? + 1,
+            }
+        };
+        let (sender, receiver) = mpsc::channel(1_000);
+        tokio::spawn(async move {
+            let confirmation = read_resp::SubscriptionConfirmation { subscription_id: subscription.to_string() };
+            let _gone = sender.send(Ok(ReadResp { content: Some(read_resp::Content::Confirmation(confirmation)) })).await;
+            loop {
+                let news: Vec<ReadResp> = {
+                    let log = lock(&state.log);
+                    let news = log.records[next..].iter().filter(|record| wanted.matches(record)).map(event).collect();
+                    next = log.records.len();
+                    news
+                };
+                for answer in news {
+                    if sender.send(Ok(answer)).await.is_err() {
+                        return;
+                    }
+                }
+                tokio::select! {
+                    _ = length.changed() => {}
+                    _ = ends.changed() => {
+                        if ends.borrow().1 == End::TooSlow {
+                            let _gone = sender.send(Err(Status::aborted("Consumer too slow to handle event while live"))).await;
+                        }
+                        return;
+                    }
+                    () = sender.closed() => return,
+                }
+            }
+        });
+        Ok(Box::pin(tokio_stream::wrappers::ReceiverStream::new(receiver)))
+    }
+}
+
+fn stream_not_found(wanted: &Wanted) -> ReadResp {
+    let stream_identifier = wanted.stream.clone().map(|stream_name| StreamIdentifier { stream_name });
+    ReadResp { content: Some(read_resp::Content::StreamNotFound(read_resp::StreamNotFound { stream_identifier })) }
+}
+
+fn event(record: &Record) -> ReadResp {
+    let recorded = read_resp::read_event::RecordedEvent {
+        id: Some(Uuid { value: Some(uuid::Value::String(record.event.id.clone())) }),
+        stream_identifier: Some(StreamIdentifier { stream_name: record.stream.clone() }),
+        stream_revision: record.revision,
+        prepare_position: record.position,
+        commit_position: record.position,
+        metadata: record.event.metadata.clone(),
+        custom_metadata: record.event.custom_metadata.clone(),
+        data: record.event.data.clone(),
+    };
+    let position = Some(read_resp::read_event::Position::CommitPosition(record.position));
+    ReadResp { content: Some(read_resp::Content::Event(read_resp::ReadEvent { event: Some(recorded), link: None, position })) }
+}
+
+fn success(last: &Record) -> AppendResp {
+    let position = append_resp::Position { commit_position: last.position, prepare_position: last.position };
+    AppendResp {
+        result: Some(append_resp::Result::Success(append_resp::Success {
+            current_revision_option: Some(append_resp::success::CurrentRevisionOption::CurrentRevision(last.revision)),
+            position_option: Some(append_resp::success::PositionOption::Position(position)),
+        })),
+    }
+}
+
+fn wrong_expected_version(current: usize, expected: usize) -> AppendResp {
+    use append_resp::wrong_expected_version::{CurrentRevisionOption, ExpectedRevisionOption};
+    let current =
+        current.checked_sub(1).map_or(CurrentRevisionOption::CurrentNoStream(Empty {}), |current| CurrentRevisionOption::CurrentRevision(current as u64));
+    let expected = expected
+        .checked_sub(1)
+        .map_or(ExpectedRevisionOption::ExpectedNoStream(Empty {}), |expected| ExpectedRevisionOption::ExpectedRevision(expected as u64));
+    AppendResp {
+        result: Some(append_resp::Result::WrongExpectedVersion(append_resp::WrongExpectedVersion {
+            current_revision_option: Some(current),
+            expected_revision_option: Some(expected),
+            ..Default::default()
+        })),
+    }
+}
+
+/// An id in one form, whichever the client chose.
+fn id_of(id: Option<&Uuid>) -> String {
+    match id.and_then(|id| id.value.as_ref()) {
+        Some(uuid::Value::String(id)) => id.to_lowercase(),
+        Some(uuid::Value::Structured(id)) => {
+            let bits = (u128::from(id.most_significant_bits.cast_unsigned()) << 64) | u128::from(id.least_significant_bits.cast_unsigned());
+            let hex = format!("{bits:032x}");
+            format!("{}-{}-{}-{}-{}", &hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..])
+        }
+        None => String::new(),
+    }
+}
