@@ -41,14 +41,14 @@ const LONG_MESSAGES: usize = 440;
 const FILL: &str = "
     set search_path = entrenous_views;
     insert into users
-    select 'user' || n, 'User ' || n, null, 1, n + 1, 0, convert_to('user ' || lpad(n::text, 6, '0'), 'UTF8'), 'user ' || n, 1
+    select 'user' || n, 'User ' || n, null, 1, 0, n + 1, 0, convert_to('user ' || lpad(n::text, 6, '0'), 'UTF8'), 'user ' || n, 0, 0
     from generate_series(0, $users - 1) n;
     create temporary table pairs as
     select a, a # step as b, md5(a || ' ' || (a # step))::uuid as id, case when step = $long then $long_messages else 1 end as messages,
         1700000000000000 + (hashint4(a # (step << 16)) & 1048575)::bigint * 1000000 as at
     from generate_series(0, $users - 1) a, generate_series(1, $contacts) step where a < a # step;
     insert into conversations
-    select 'user' || owner, 'user' || contact, id, messages, sent, messages - sent, (messages - sent) / 2, null, 'listed', at + messages, at + messages, 1, 0, 0, 0
+    select 'user' || owner, 'user' || contact, id, messages, sent, messages - sent, (messages - sent) / 2, null, 'listed', at + messages, at + messages, 1, 0, 0, '', 0
     from (select a as owner, b as contact, id, messages, (messages + 1) / 2 as sent, at from pairs
         union all select b, a, id, messages, messages / 2, at from pairs) sides;
     insert into messages (conversation, number, sender_number, id, sender, text, sent_at, position)

@@ -14,6 +14,7 @@ create table conversations (
     changed      bigint not null,            -- position of the last event that the owner could notice
     reshaped     bigint not null,            -- the last of them that was no message
     removed      bigint not null,            -- the owner's last deletion
+    surfaced     text   not null,            -- numbers of messages that the owner's unblocks revealed, such as 4-9 12-12
     blocked      bigint not null,            -- 1: blocked_at is set; for the order of the list
     primary key (owner, contact)
 ) without rowid;

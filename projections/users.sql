@@ -9,7 +9,8 @@ create table users (
     version     bigint not null,             -- of the user's own stream
     sort_key    bytea  not null,             -- the name, as the root collation orders it
     search_name text   not null,             -- the name without case and accents
-    changed     bigint not null              -- position of the last event that changed the row
+    changed     bigint not null,             -- position of the last event that changed the row since the registration, or 0
+    erased_at   bigint not null              -- position of the last erasure, or 0
 ) without rowid;
 
 create index users_by_name on users (sort_key, id);

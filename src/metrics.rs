@@ -45,6 +45,7 @@ pub struct Metrics {
     registry: Registry,
     pub commands: Family<CommandLabels, Counter>,
     pub command_time: Histogram,
+    pub conflicts: Counter,
     pub append_time: Histogram,
     pub append_batch: Histogram,
     pub log_position: Gauge,
@@ -80,6 +81,7 @@ impl Metrics {
             registry: Registry::with_prefix("entrenous"),
             commands: Family::default(),
             command_time: seconds(),
+            conflicts: Counter::default(),
             append_time: seconds(),
             append_batch: counts(),
             log_position: Gauge::default(),
@@ -107,6 +109,7 @@ impl Metrics {
         registry.register("commands", "Commands by what became of them", self.commands.clone());
         let help = "From a command's arrival to its answer: decided, durable, and shown by the views";
         registry.register_with_unit("command", help, Unit::Seconds, self.command_time.clone());
+        registry.register("conflicts", "Decisions on conversations that were made again: another was appended before", self.conflicts.clone());
         registry.register_with_unit("append", "From a batch of appends to its flush", Unit::Seconds, self.append_time.clone());
         registry.register("append_batch", "Appends that shared a transaction and a flush", self.append_batch.clone());
         registry.register("log_position", "The position of the log's last event", self.log_position.clone());

@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read as _, Seek as _};
 use std::ops::{Deref, DerefMut};
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -102,7 +102,10 @@ pub(crate) enum Durability {
     Cheap,
 }
 
+/// A file that is new is its owner's alone, in whatever folder.
 pub(crate) fn open_writer(path: &Path, durability: Durability) -> Result<Connection, rusqlite::Error> {
+    // What is in the way SQLite says below.
+    drop(File::options().create(true).append(true).mode(0o600).open(path));
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY_PATIENCE)?;
     use_wal(&connection, durability)?;

@@ -336,13 +336,23 @@ async fn whoever_is_registered_again_has_a_name_and_whoever_signs_in_gives_one()
     let admin = server.admin();
     let [bob] = server.people(["bob"]).await;
     let person = server.person_with("p1", &json!({ "name": "Philomène" }));
-    person.sent(&bob, "un lys").await;
+    let flower = person.sent(&bob, "un lys").await;
     bob.sent(&person, "merci").await;
     let seen = async |who: &str| bob.ask(&format!("{{ user(id: \"{who}\") {{ name erased contactable }} }}")).await["user"].clone();
     admin.mutate("eraseUser", json!({ "userId": "p1" }), "user { id }").await;
     person.ask("{ me { id } }").await;
     person.contactable(true).await;
     assert_eq!(seen("p1").await, json!({ "name": "Deleted user", "erased": true, "contactable": false }), "until they say who they are");
+    // S5: what was sent again and again until there was an answer is still the same message.
+    let retried = json!({ "to": "bob", "text": "un lys", "messageId": flower });
+    assert_eq!(person.mutate("sendMessage", retried, "message { id text }").await["message"], json!({ "id": flower, "text": "This message was erased." }));
+    assert_eq!(person.outcome("sendMessage", json!({ "to": "nobody", "text": "un lys", "messageId": flower })).await, "USER_NOT_FOUND");
+    assert_eq!(bob.outcome("sendMessage", json!({ "to": "p1", "text": "un lys", "messageId": flower })).await, "MESSAGE_ID_REUSED");
+    let nameless = json!({ "avatarUrl": "https://exemple.fr/p1.png" });
+    assert_eq!(person.outcome("updateProfile", nameless.clone()).await, "INVALID_INPUT", "a picture is not who they are");
+    let neutral = json!({ "avatarUrl": "https://exemple.fr/p1.png", "name": "Deleted user" });
+    assert_eq!(person.outcome("updateProfile", neutral).await, "INVALID_INPUT");
+    assert_eq!(seen("p1").await["erased"], true);
     let again = json!({ "users": [{ "id": "p1", "name": "Rose" }, { "id": "bob", "name": "not bob" }] });
     admin.mutate("registerUsers", again.clone(), "users { id }").await;
     assert_eq!(seen("p1").await, json!({ "name": "Rose", "erased": false, "contactable": false }));

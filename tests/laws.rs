@@ -64,6 +64,12 @@ fn command() -> impl Strategy<Value = (usize, Command)> {
     })
 }
 
+/// The same, and now and then an erasure.
+fn command_or_erasure() -> impl Strategy<Value = (usize, Command)> {
+    let erasure = (0..PEOPLE, 0..PEOPLE).prop_map(|(who, user)| (who, Command::Erase { user }));
+    prop_oneof![24 => command(), 1 => erasure]
+}
+
 fn names() -> Vec<String> {
     (0..PEOPLE).map(|who| format!("user{who}")).collect()
 }
@@ -119,6 +125,7 @@ impl World {
             Command::Contactable(on) => ("toggleContactable", json!({ "contactable": on }), "user { id }"),
             Command::Rename(to) => ("updateProfile", json!({ "name": to }), "user { id }"),
             Command::ListTemplate(number) => ("configureChatSection", json!({ "listTemplate": number }), "chatSection { title }"),
+            Command::Erase { user } => ("eraseUser", json!({ "userId": name(*user) }), "user { id }"),
         };
         let payload = self.node().mutate(&self.people[who], mutation, input, field).await;
         match payload["userErrors"][0]["code"].as_str() {
@@ -160,7 +167,7 @@ impl World {
 
 /// The model agrees after every step, whichever node is asked.
 fn the_service_answers_as_the_model(log: Back, views: Back, nodes: usize, cases: u32) {
-    run_cases(cases, &prop::collection::vec(command(), 1..40), |runtime, commands| {
+    run_cases(cases, &prop::collection::vec(command_or_erasure(), 1..40), |runtime, commands| {
         runtime.block_on(async {
             let world = World::at(log, views, nodes).await;
             let mut model = Model::new(&names());
@@ -274,7 +281,7 @@ fn two_nodes_on_kurrentdb_asked_in_turn_answer_as_the_model() {
 }
 
 fn a_repeated_command_appends_nothing(log: Back, views: Back, nodes: usize, cases: u32) {
-    run_cases(cases, &prop::collection::vec(command(), 1..40), |runtime, commands| {
+    run_cases(cases, &prop::collection::vec(command_or_erasure(), 1..40), |runtime, commands| {
         runtime.block_on(async {
             let world = World::at(log, views, nodes).await;
             let mut model = Model::new(&names());
@@ -303,7 +310,7 @@ fn a_command_that_is_repeated_to_another_node_appends_nothing() {
 
 /// What grew step by step is what a rebuild makes, on whichever store.
 fn rebuilt_equals_incremental(log: Back, views: Back, cases: u32) {
-    run_cases(cases, &prop::collection::vec(command(), 1..80), |runtime, commands| {
+    run_cases(cases, &prop::collection::vec(command_or_erasure(), 1..80), |runtime, commands| {
         runtime.block_on(async {
             let world = World::at(log, views, 1).await;
             let mut model = Model::new(&names());

@@ -15,12 +15,16 @@ pub struct Message {
     withheld: bool,
     /// By its recipient.
     read: bool,
+    /// Its sender was.
+    erased: bool,
 }
 
 #[derive(Clone, Debug, Default)]
 pub struct Model {
     names: Vec<String>,
     messages: Vec<Message>,
+    /// Who was erased, and did not say since who they are.
+    erased: BTreeSet<usize>,
     /// Who does not wish to be contacted.
     unwilling: BTreeSet<usize>,
     /// Who blocks whom.
@@ -62,6 +66,9 @@ pub enum Command {
     Contactable(bool),
     Rename(String),
     ListTemplate(i64),
+    Erase {
+        user: usize,
+    },
 }
 
 impl Model {
@@ -109,11 +116,12 @@ impl Model {
             Command::Send { to, id, text } => {
                 // S5
                 if let Some(first) = self.messages.iter().find(|message| message.id == *id) {
-                    return if (first.from, first.to, &first.text) == (a, *to, text) { Ok(Value::Null) } else { Err("MESSAGE_ID_REUSED") };
+                    let is_same = (first.from, first.to) == (a, *to) && (first.erased || first.text == *text);
+                    return if is_same { Ok(Value::Null) } else { Err("MESSAGE_ID_REUSED") };
                 }
                 self.may_message(a, *to)?;
                 let withheld = self.blocks(*to, a);
-                self.messages.push(Message { id: id.clone(), from: a, to: *to, text: text.clone(), withheld, read: false });
+                self.messages.push(Message { id: id.clone(), from: a, to: *to, text: text.clone(), withheld, read: false, erased: false });
                 self.listed.insert((a, *to));
                 if !withheld {
                     self.listed.insert((*to, a));
@@ -181,6 +189,7 @@ impl Model {
                 }
                 Ok(json!(revealed))
             }
+            Command::Contactable(_) if self.erased.contains(&a) => Ok(Value::Null),
             Command::Contactable(true) => {
                 self.unwilling.remove(&a);
                 Ok(Value::Null)
@@ -191,12 +200,26 @@ impl Model {
             }
             Command::Rename(name) => {
                 self.profiles.insert(a, name.clone());
+                self.erased.remove(&a);
+                Ok(Value::Null)
+            }
+            Command::Erase { user } => {
+                self.erase(*user);
                 Ok(Value::Null)
             }
             Command::ListTemplate(number) => {
                 self.list_template = *number;
                 Ok(Value::Null)
             }
+        }
+    }
+
+    fn erase(&mut self, user: usize) {
+        self.profiles.insert(user, "Deleted user".to_owned());
+        self.erased.insert(user);
+        self.unwilling.insert(user);
+        for message in self.messages.iter_mut().filter(|message| message.from == user) {
+            (message.text, message.erased) = ("This message was erased.".to_owned(), true);
         }
     }
 
@@ -214,6 +237,7 @@ impl Model {
         others.sort_by_key(|b| (self.profiles[b].clone(), self.names[*b].clone()));
         let users: Vec<Value> = others
             .iter()
+            .filter(|b| !self.erased.contains(b))
             .map(|&b| {
                 json!({ "id": self.names[b], "name": self.profiles[&b], "contactable": !self.unwilling.contains(&b), "canMessage": self.can_message(a, b),
                         "blocked": self.blocks(a, b), "conversation": self.is_listed(a, b).then(|| json!({ "contact": { "id": self.names[b] } })) })

@@ -252,14 +252,52 @@ async fn each_node_tells_its_own_clients() {
         alice.sent(&bob, "withheld").await;
         alice.mutate("updateProfile", json!({ "name": format!("Alice {here}") }), "user { id }").await;
         assert_eq!(device.event().await["__typename"], "ContactChanged", "and nothing of what is withheld (S4)");
+        for n in 0..40 {
+            alice.sent(&bob, &format!("withheld, too: {n}")).await;
+        }
         bob.unblock(&alice).await;
-        assert_eq!(device.event().await["__typename"], "ConversationChanged");
+        assert_eq!(device.event().await["__typename"], "ConversationChanged", "one for all that surfaced (B3)");
+        let newcomer = nodes[there].person(&format!("newcomer{here}"));
+        let first = newcomer.sent(&bob, "hello").await;
+        assert_eq!(device.event().await["message"]["id"], first, "that somebody is registered is no change of a contact");
         nodes[there].admin().templates(2, 2).await;
         assert_eq!(device.event().await["__typename"], "ChatSectionChanged");
         nodes[there].admin().templates(1, 1).await;
         assert_eq!(device.event().await["__typename"], "ChatSectionChanged");
         bob.delete(&alice).await;
         assert_eq!(device.event().await["__typename"], "ConversationRemoved");
+    }
+}
+
+/// B6: what the contact does for themselves at one node does not keep a sender at another waiting.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b6_a_send_never_conflicts_with_what_the_contact_did_at_another_node() {
+    let database = Database::create().await;
+    let url = database.url();
+    let nodes = [Server::start_node(&url, Some(&url)), Server::start_node(&url, Some(&url))];
+    let [alice, bob] = nodes[0].people(["alice", "bob"]).await;
+    for (here, there) in [(0, 1), (1, 0)] {
+        let (alice, bob) = (nodes[here].person(&alice.id), nodes[there].person(&bob.id));
+        let heard = async || {
+            let head = nodes[there].metric("entrenous_log_position").await;
+            until("hear", async || nodes[here].metric("entrenous_projection_position").await >= head).await;
+        };
+        alice.sent(&bob, "first").await;
+        let before = nodes[here].metric("entrenous_conflicts_total").await;
+        for n in 0..5 {
+            bob.read(&alice).await;
+            heard().await;
+            alice.sent(&bob, &format!("read {n}")).await;
+            bob.block(&alice).await;
+            heard().await;
+            alice.sent(&bob, &format!("blocked {n}")).await;
+            bob.unblock(&alice).await;
+            bob.delete(&alice).await;
+            bob.open(&alice).await;
+            heard().await;
+            alice.sent(&bob, &format!("deleted and reopened {n}")).await;
+        }
+        assert!(nodes[here].metric("entrenous_conflicts_total").await < before + 0.5);
     }
 }
 

@@ -196,7 +196,16 @@ async fn a1_the_same_events_are_answered_the_same_by_every_store() {
 fn person(id: &str, member: u64) -> UserRow {
     let name = Name::from_claim(Some(id), &user(id));
     let user_of = User { profile: Profile { name, picture: None }, contactable: true, erased: false };
-    UserRow { id: user(id), user: user_of, member, version: 0, sort_key: id.as_bytes().to_vec(), search_name: id.to_owned(), changed: Position(member) }
+    UserRow {
+        id: user(id),
+        user: user_of,
+        member,
+        version: 0,
+        sort_key: id.as_bytes().to_vec(),
+        search_name: id.to_owned(),
+        changed: Position(member),
+        erased_at: Position(0),
+    }
 }
 
 fn message(number: u64) -> MessageRow {

@@ -222,6 +222,103 @@ async fn a_conversation_that_went_and_came_back_meanwhile_is_told_as_gone_first(
 }
 
 #[tokio::test]
+async fn what_surfaced_while_nobody_listened_is_one_change() {
+    let server = Server::start_with(&["--resume-limit", "20"]);
+    let [alice, bob] = pair(&server).await;
+    alice.sent(&bob, "un").await;
+    let cursor = Socket::inbox_cursor(&server, &bob).await;
+    alice.sent(&bob, "deux").await;
+    bob.block(&alice).await;
+    for n in 0..40 {
+        alice.sent(&bob, &n.to_string()).await;
+    }
+    bob.unblock(&alice).await;
+    alice.sent(&bob, "trois").await;
+    let mut back = Socket::signed_in(&server, &bob).await;
+    back.subscribe_inbox(Some(&cursor)).await;
+    for event in ["MessageAdded deux", "ConversationChanged 43", "MessageAdded trois", "CaughtUp null"] {
+        assert_eq!(brief(&back.event().await), event);
+    }
+    // And again and again.
+    for n in 0..3 {
+        bob.block(&alice).await;
+        alice.sent(&bob, &format!("caché {n}")).await;
+        bob.unblock(&alice).await;
+        for told_of in ["the block", "the unblock"] {
+            assert_eq!(back.event().await["__typename"], "ConversationChanged", "{told_of} {n}");
+        }
+        alice.sent(&bob, &format!("montré {n}")).await;
+        assert_eq!(brief(&back.event().await), format!("MessageAdded montré {n}"));
+    }
+    let mut back = Socket::signed_in(&server, &bob).await;
+    back.subscribe_inbox(Some(&cursor)).await;
+    for event in [
+        "MessageAdded deux",
+        "MessageAdded trois",
+        "MessageAdded montré 0",
+        "MessageAdded montré 1",
+        "ConversationChanged 49",
+        "MessageAdded montré 2",
+        "CaughtUp null",
+    ] {
+        assert_eq!(brief(&back.event().await), event);
+    }
+}
+
+#[tokio::test]
+async fn what_one_did_on_another_device_is_told_on_return() {
+    let server = Server::start();
+    let [alice, bob, carol] = server.people(["alice", "bob", "carol"]).await;
+    alice.sent(&bob, "un").await;
+    let cursor = Socket::inbox_cursor(&server, &bob).await;
+    bob.mutate("updateProfile", json!({ "name": "Robert" }), "user { id }").await;
+    bob.block(&carol).await;
+    let back = async || {
+        let mut back = Socket::signed_in(&server, &bob).await;
+        back.subscribe_inbox(Some(&cursor)).await;
+        let mut told = Vec::new();
+        loop {
+            let event = back.event().await;
+            if event["__typename"] == "CaughtUp" {
+                return told;
+            }
+            told.push(brief(&event));
+        }
+    };
+    assert_eq!(back().await, ["ContactChanged bob", "ContactChanged carol"], "a profile, and a block without a row");
+    let admin = server.admin();
+    admin.mutate("eraseUser", json!({ "userId": "alice" }), "user { id }").await;
+    assert_eq!(back().await, ["ContactChanged bob", "ContactChanged carol", "ConversationChanged 1"], "what alice wrote is another text");
+    alice.mutate("updateProfile", json!({ "name": "Alix" }), "user { id }").await;
+    assert_eq!(back().await, ["ContactChanged bob", "ContactChanged carol", "ConversationChanged 1", "ContactChanged alice"]);
+}
+
+#[tokio::test]
+async fn open_clients_are_told_of_an_erasure() {
+    let server = Server::start();
+    let [alice, bob, carol] = server.people(["alice", "bob", "carol"]).await;
+    alice.sent(&bob, "un").await;
+    let cursor = Socket::inbox_cursor(&server, &alice).await;
+    let mut inboxes = Vec::new();
+    for person in [&alice, &bob, &carol] {
+        inboxes.push(Socket::inbox(&server, person).await);
+    }
+    server.admin().mutate("eraseUser", json!({ "userId": "alice" }), "user { id }").await;
+    carol.sent(&bob, "deux").await;
+    let mut told = Vec::new();
+    for inbox in &mut inboxes {
+        told.push(brief(&inbox.event().await));
+    }
+    assert_eq!(told, ["ResetRequired null", "ConversationChanged 1", "MessageAdded deux"]);
+    assert_eq!(brief(&inboxes[0].event().await), "CaughtUp null");
+    // Also a device that was away, and whose user has come back from another since.
+    alice.mutate("updateProfile", json!({ "name": "Alix" }), "user { id }").await;
+    let mut away = Socket::signed_in(&server, &alice).await;
+    away.subscribe_inbox(Some(&cursor)).await;
+    assert_eq!(brief(&away.event().await), "ResetRequired null");
+}
+
+#[tokio::test]
 async fn b6_cursors_do_not_tell_whether_anything_happened() {
     let server = Server::start();
     let [alice, bob] = pair(&server).await;

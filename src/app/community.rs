@@ -135,7 +135,7 @@ impl App {
         for _ in 0..ATTEMPTS {
             self.views_reach_head().await?;
             let row = self.0.store.user(user).await?.ok_or(Refusal::UserNotFound)?;
-            let events = user::decide(&row.user, user, command(&row.user));
+            let events = user::decide(&row.user, user, command(&row.user))?;
             if self.append_or_conflict(viewer, id, Stream::User(user.clone()), row.version, events).await? {
                 return Ok(());
             }

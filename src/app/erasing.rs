@@ -89,7 +89,7 @@ impl App {
             self.views_reach_head().await?;
             let row = self.0.store.user(user).await?.ok_or(Refusal::UserNotFound)?;
             let had_key = self.0.log.keys().begin_erasure(user).await?;
-            let decided = user::decide(&row.user, user, UserCommand::Erase { had_key });
+            let decided = user::decide(&row.user, user, UserCommand::Erase { had_key })?;
             let events = decided.into_iter().map(|event| (self.new_id(), event.into())).collect();
             let append = Append { stream: Stream::User(user.clone()), expected: row.version, metadata: metadata.clone(), events };
             match self.0.log.append(append).await {

@@ -16,7 +16,7 @@ use super::{App, AppError};
 use crate::domain::event::Position;
 use crate::domain::ids::UserId;
 use crate::metrics::{Held, METRICS};
-use crate::read_store::{InboxItem, Missed};
+use crate::read_store::{InboxItem, ItemChange, Missed};
 
 /// Items that may wait for one subscription.
 const WAITING: usize = 256;
@@ -107,7 +107,7 @@ pub enum Told {
     Item(InboxItem),
     /// All that was missed has been told: live from here.
     CaughtUp(Position),
-    /// Too much was missed, or the cursor means nothing here: query afresh. Live from here.
+    /// Too much was missed, the cursor means nothing here, or the viewer was erased: query afresh. Live from here.
     ResetRequired(Position),
 }
 
@@ -215,6 +215,9 @@ impl InboxReader {
             match self.subscription.live.recv().await {
                 // What a node that took over folds again was told already.
                 Some(item) if item.position <= self.read_to.max(self.told) => {}
+                Some(item) if item.change == ItemChange::EverythingChanged => {
+                    self.pending.extend([Told::ResetRequired(item.position), Told::CaughtUp(item.position)]);
+                }
                 Some(item) => self.pending.push_back(Told::Item(Arc::unwrap_or_clone(item))),
                 None => {
                     self.subscription = Subscription::start(&self.app, &self.viewer);
@@ -235,14 +238,14 @@ impl InboxReader {
                 inner.store.missed(self.viewer.id(), position, inner.settings.resume_limit).await?
             }
             Start::Now => Missed::Items { items: vec![], up_to: now },
-            Start::After(_) | Start::Again(_) | Start::Nowhere => Missed::TooMuch { up_to: now },
+            Start::After(_) | Start::Again(_) | Start::Nowhere => Missed::Everything { up_to: now },
         };
         let (caught_up, up_to) = match missed {
             Missed::Items { items, up_to } => {
                 self.pending.extend(items.into_iter().map(Told::Item));
                 (!matches!(start, Start::Again(_)), up_to)
             }
-            Missed::TooMuch { up_to } => {
+            Missed::Everything { up_to } => {
                 self.pending.push_back(Told::ResetRequired(up_to));
                 (true, up_to)
             }

@@ -8,6 +8,7 @@ use super::parking::Parking;
 use super::projector::who_is_concerned;
 use crate::domain::event::{Event, RecordedEvent};
 use crate::domain::ids::UserId;
+use crate::domain::user::UserEvent;
 use crate::projections::Projection;
 use crate::projections::conversations::{ConversationRow, Conversations, InboxChange};
 use crate::read_store::{Checkpoint, InboxItem, ItemChange, Lease, ReadStore, Rows, StoreError};
@@ -24,18 +25,20 @@ pub(super) struct Folder<'a> {
     kept: Cache<(UserId, UserId), ConversationRow>,
 }
 
+/// What the views show now.
+pub(super) struct Folded {
+    pub(super) events: Vec<RecordedEvent>,
+    /// What watched users are told.
+    pub(super) told: Vec<(UserId, InboxItem)>,
+}
+
 impl<'a> Folder<'a> {
     pub(super) fn new(lease: &'a Lease, store: &'a ReadStore, hub: &'a Hub) -> Self {
         Self { lease, store, hub, kept: Cache::new(KEPT) }
     }
 
-    /// Folds the events of a batch up to the checkpoint. Returns what watched users are told.
-    pub(super) async fn fold(
-        &mut self,
-        mut events: Vec<RecordedEvent>,
-        checkpoint: Checkpoint,
-        parking: &mut Parking,
-    ) -> Result<Vec<(UserId, InboxItem)>, StoreError> {
+    /// Folds the events of a batch up to the checkpoint.
+    pub(super) async fn fold(&mut self, mut events: Vec<RecordedEvent>, checkpoint: Checkpoint, parking: &mut Parking) -> Result<Folded, StoreError> {
         let mut tables = self.load(&events).await?;
         let mut told = Vec::new();
         events.retain(|event| {
@@ -51,7 +54,7 @@ impl<'a> Folder<'a> {
         self.write(Rows { parked: parking.take_unstored(), ..tables.take_changed() }, checkpoint).await?;
         told.extend(profile_and_section_items(self.store, &events, self.hub).await?);
         told.sort_by_key(|(_, item)| item.position);
-        Ok(told)
+        Ok(Folded { events, told })
     }
 
     async fn write(&mut self, rows: Rows, checkpoint: Checkpoint) -> Result<(), StoreError> {
@@ -102,13 +105,20 @@ fn conversation_items(recorded: &RecordedEvent, tables: &Tables, hub: &Hub) -> V
 async fn profile_and_section_items(store: &ReadStore, events: &[RecordedEvent], hub: &Hub) -> Result<Vec<(UserId, InboxItem)>, StoreError> {
     let mut told = Vec::new();
     for recorded in events {
-        let change = match &recorded.event {
-            Event::User(event) => ItemChange::ContactChanged { user: event.user().clone() },
-            Event::Section(_) => ItemChange::SectionChanged,
-            Event::Community(_) | Event::Conversation(_) => continue,
-        };
-        let item = InboxItem { position: recorded.position, change };
-        told.extend(who_is_concerned(store, recorded, hub).await?.into_iter().map(|viewer| (viewer, item.clone())));
+        if matches!(recorded.event, Event::Community(_) | Event::Conversation(_)) {
+            continue;
+        }
+        for viewer in who_is_concerned(store, recorded, hub).await? {
+            let change = match &recorded.event {
+                // What they wrote is another text now.
+                Event::User(UserEvent::UserErased { user }) if *user == viewer => ItemChange::EverythingChanged,
+                Event::User(UserEvent::UserErased { user }) => ItemChange::ConversationChanged { contact: user.clone() },
+                Event::User(event) => ItemChange::ContactChanged { user: event.user().clone() },
+                Event::Section(_) => ItemChange::SectionChanged,
+                Event::Community(_) | Event::Conversation(_) => continue,
+            };
+            told.push((viewer, InboxItem { position: recorded.position, change }));
+        }
     }
     Ok(told)
 }

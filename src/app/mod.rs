@@ -5,6 +5,7 @@
 //! | --- | --- |
 //! | who may do what | [`access`] |
 //! | commands: load, decide, append, retry a conflict | on conversations [`submit`], [`standing`], [`user_ids`]; on users and the section [`community`] |
+//! | how much one user may have at once, and how often | [`quota`], [`rate`] |
 //! | a person is erased | [`erasing`] |
 //! | queries | [`ask`], and of the log itself [`events`] |
 //! | the log folded into the read store | [`projector`], [`progress`], [`folder`]; a long stretch of it [`bulk`]; what cannot be folded [`parking`], [`healing`] |
@@ -25,6 +26,7 @@ mod latest;
 pub mod parking;
 pub mod progress;
 pub mod projector;
+pub(crate) mod quota;
 pub(crate) mod rate;
 mod standing;
 pub mod submit;
@@ -48,6 +50,7 @@ use cursor::CursorKey;
 use feed::Hub;
 use latest::Latest;
 use progress::Progress;
+use quota::Quota;
 use rate::Rate;
 use standing::Standing;
 use user_ids::UserIds;
@@ -56,6 +59,8 @@ use user_ids::UserIds;
 const STRIPES: usize = 1_024;
 /// Commands under way at once, whoever still waits for their answers.
 const COMMANDS: usize = 4_096;
+/// How many of those may be of one user.
+const COMMANDS_OF_USER: usize = 1_024;
 /// Conversations whose decision state is kept in memory, about 200 bytes each.
 const STANDINGS: usize = 65_536;
 
@@ -102,6 +107,7 @@ pub(crate) struct Inner {
     known: RwLock<HashSet<UserId>>,
     user_ids: UserIds,
     commands: Arc<Semaphore>,
+    commands_of_user: Arc<Quota>,
     registering: Mutex<()>,
     erasing: Mutex<()>,
     stripes: Vec<Mutex<()>>,
@@ -185,6 +191,7 @@ impl App {
             known: RwLock::default(),
             user_ids: UserIds::default(),
             commands: Arc::new(Semaphore::new(COMMANDS)),
+            commands_of_user: Quota::new(COMMANDS_OF_USER),
             registering: Mutex::default(),
             erasing: Mutex::default(),
             stripes: (0..STRIPES).map(|_| Mutex::default()).collect(),

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use super::App;
 use super::bulk::Bulk;
 use super::feed::Hub;
-use super::folder::Folder;
+use super::folder::{Folded, Folder};
 use super::healing::heal_retried;
 use super::parking::Parking;
 use super::progress::Reporter;
@@ -247,7 +247,10 @@ impl Projector {
             let count = events.len();
             let events = log.decode_each(events).await?;
             app.hear_of_users(events.iter().flatten());
-            let mut told = folder.fold(parking.admit(events), checkpoint, &mut parking).await?;
+            let Folded { events, mut told } = folder.fold(parking.admit(events), checkpoint, &mut parking).await?;
+            if log.is_shared() {
+                app.hear_of_conversations(&events);
+            }
             // Views that were made anew may begin before what was told already.
             told.retain(|(_, item)| item.position > self.told);
             METRICS.fold_time.observe(timer.seconds());
@@ -293,6 +296,7 @@ impl Projector {
             // What cannot be read is no news.
             for event in log.decode_each(events).await?.into_iter().flatten().filter(|event| event.position <= position) {
                 app.hear_of_users([&event]);
+                app.hear_of_conversations([&event]);
                 concerned.extend(who_is_concerned(store, &event, hub).await?);
             }
         }

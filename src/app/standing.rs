@@ -5,6 +5,7 @@
 //! A state may be behind its stream at any moment: the views are, and others may append. So what the stream has
 //! after the rows is looked for only once a state was found behind: by an append, or before a refusal.
 
+use quick_cache::sync::{EntryAction, EntryResult};
 use tokio::sync::MutexGuard;
 
 use super::{App, AppError, STRIPES};
@@ -13,6 +14,7 @@ use crate::domain::conversation::Side;
 use crate::domain::event::{Event, RecordedEvent, Stream};
 use crate::domain::ids::{ConversationId, UserId};
 use crate::domain::user::User;
+use crate::metrics::METRICS;
 
 /// Events read at once when a stream is ahead of the views.
 const TAIL: usize = 512;
@@ -57,18 +59,53 @@ impl App {
             may_have_more = tail.len() == TAIL;
         }
         if standing.version > 0 {
-            self.0.standings.insert(conversation, standing);
+            self.keep(conversation, standing);
         }
         Ok(Known { standing, contact: Some(registered) })
     }
 
     pub(super) fn remember(&self, owner: &UserId, contact: &UserId, conversation: ConversationId, mut standing: Standing, recorded: &[RecordedEvent]) {
         standing.evolve(owner, contact, recorded);
-        self.0.standings.insert(conversation, standing);
+        self.keep(conversation, standing);
+    }
+
+    /// Remembers a standing, unless there is a newer one.
+    fn keep(&self, conversation: ConversationId, standing: Standing) {
+        let newer = |_: &ConversationId, kept: &mut Standing| {
+            if kept.version < standing.version {
+                *kept = standing;
+            }
+            EntryAction::Retain(())
+        };
+        if let EntryResult::Vacant(place) = self.0.standings.entry(&conversation, None, newer) {
+            let _taken_meanwhile = place.insert(standing);
+        }
+    }
+
+    /// What others appended, once the views show it: what is remembered goes on with it. A command that began from what was
+    /// before would conflict and take longer, from which its sender could learn of what the contact did for themselves (B6).
+    pub(super) fn hear_of_conversations<'a>(&self, events: impl IntoIterator<Item = &'a RecordedEvent>) {
+        for event in events {
+            let (Event::Conversation(happened), Stream::Conversation(conversation)) = (&event.event, &event.stream) else { continue };
+            if self.0.standings.get(conversation).is_none() {
+                continue;
+            }
+            let go_on = |_: &ConversationId, kept: &mut Standing| match event.version.checked_sub(kept.version) {
+                Some(1) => {
+                    let (actor, contact) = happened.actor_and_contact();
+                    kept.evolve(actor, contact, std::slice::from_ref(event));
+                    EntryAction::Retain(())
+                }
+                Some(2..) => EntryAction::Remove,
+                Some(0) | None => EntryAction::Retain(()),
+            };
+            let _what_is_not_there_is_read = self.0.standings.entry(conversation, None, go_on);
+        }
     }
 
     /// Another was faster: the next look reads what is there.
     pub(super) fn forget(&self, conversation: ConversationId) {
+        METRICS.conflicts.inc();
         self.0.standings.remove(&conversation);
     }
 

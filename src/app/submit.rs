@@ -63,10 +63,10 @@ impl App {
         let id = chosen.unwrap_or_else(|| MessageId(self.new_id()));
         let message = Message { id, text, is_chosen: chosen.is_some() };
         let (app, by, to, sent) = (self.clone(), viewer.clone(), contact.clone(), message.clone());
-        match self.to_its_end(async move { app.append_message(&by, &to, &sent).await }).await {
+        match self.to_its_end(viewer, async move { app.append_message(&by, &to, &sent).await }).await {
             Ok(recorded) => self.shown(viewer, recorded).await,
             Err(AppError::Refused(refusal @ (Refusal::ContactBlocked | Refusal::NotContactable))) if chosen.is_some() => match self.0.log.find(id.0).await? {
-                Some(first) => self.shown(viewer, same_message(first, viewer, &contact, &message)?).await,
+                Some(first) => self.shown(viewer, self.same_message(first, viewer, &contact, &message).await?).await,
                 None => Err(refusal.into()),
             },
             Err(error) => Err(error),
@@ -99,7 +99,7 @@ impl App {
                     self.remember(viewer.id(), contact, conversation, standing, &recorded);
                     return recorded.into_iter().next().ok_or_else(|| Fault::Unexpected.into());
                 }
-                Err(AppendError::IdTaken(Some(first))) => return same_message(*first, viewer, contact, message),
+                Err(AppendError::IdTaken(Some(first))) => return self.same_message(*first, viewer, contact, message).await,
                 Err(AppendError::IdTaken(None)) => return Err(Refusal::MessageIdReused.into()),
                 Err(AppendError::Conflict { .. }) => self.forget(conversation),
                 Err(AppendError::Log(error)) => return Err(error.into()),
@@ -187,8 +187,8 @@ impl App {
 
     /// A command on the viewer's conversation with a registered contact.
     async fn command(&self, viewer: &Viewer, contact: &UserId, command: ConversationCommand) -> Result<Done, AppError> {
-        let (app, viewer, contact) = (self.clone(), viewer.clone(), contact.clone());
-        self.to_its_end(async move { app.decide_and_append(&viewer, &contact, &command).await }).await
+        let (app, by, contact) = (self.clone(), viewer.clone(), contact.clone());
+        self.to_its_end(viewer, async move { app.decide_and_append(&by, &contact, &command).await }).await
     }
 
     async fn decide_and_append(&self, viewer: &Viewer, contact: &UserId, command: &ConversationCommand) -> Result<Done, AppError> {
@@ -271,13 +271,33 @@ impl App {
         if is_taken { Err(Refusal::MessageIdReused.into()) } else { Ok(()) }
     }
 
+    /// S5: the event that has a message's id already is the same message, or the id is reused. Of one whose sender was erased since
+    /// nobody knows the text any more.
+    async fn same_message(&self, first: RecordedEvent, viewer: &Viewer, contact: &UserId, message: &Message) -> Result<RecordedEvent, AppError> {
+        let Event::Conversation(ConversationEvent::MessageSent(MessageSent { sender, recipient, text, .. })) = &first.event else {
+            return Err(Refusal::MessageIdReused.into());
+        };
+        let is_same = sender == viewer.id()
+            && recipient == contact
+            && (*text == message.text || *text == MessageText::erased() && self.was_erased_since(sender, first.position).await?);
+        if is_same { Ok(first) } else { Err(Refusal::MessageIdReused.into()) }
+    }
+
+    /// An erasure begins with the key.
+    async fn was_erased_since(&self, user: &UserId, position: Position) -> Result<bool, AppError> {
+        self.views_reach_head().await?;
+        let is_told = self.0.store.user(user).await?.is_some_and(|user| user.erased_at > position);
+        Ok(is_told || self.0.log.keys().requested_erasures().await?.iter().any(|requested| requested.user == *user))
+    }
+
     /// Lets a command end even when nobody waits for its answer any more: a client that goes away between an
     /// append and its outcome must not leave the state in memory behind the log. While a log hangs, they are not to
-    /// become ever more.
-    async fn to_its_end<T: Send + 'static>(&self, command: impl Future<Output = Result<T, AppError>> + Send + 'static) -> Result<T, AppError> {
+    /// become ever more; nor are those of one user to leave no room for others.
+    async fn to_its_end<T: Send + 'static>(&self, viewer: &Viewer, command: impl Future<Output = Result<T, AppError>> + Send + 'static) -> Result<T, AppError> {
+        let share = self.0.commands_of_user.take(viewer.id()).ok_or(AppError::RateLimited { retry_after_seconds: 1 })?;
         let place = Arc::clone(&self.0.commands).try_acquire_owned().map_err(|_| Fault::Full)?;
         let to_its_end = async {
-            let _place = place;
+            let _place = (place, share);
             command.await
         };
         tokio::spawn(to_its_end.in_current_span()).await.unwrap_or_else(|ended| match ended.try_into_panic() {
@@ -309,18 +329,6 @@ fn other_user(viewer: &Viewer, id: &str) -> Result<UserId, Refusal> {
         return Err(Refusal::Oneself);
     }
     UserId::parse(id).map_err(|_| Refusal::UserNotFound)
-}
-
-/// S5: the event that has a message's id already is the same message, or the id is reused.
-fn same_message(first: RecordedEvent, viewer: &Viewer, contact: &UserId, message: &Message) -> Result<RecordedEvent, AppError> {
-    match &first.event {
-        Event::Conversation(ConversationEvent::MessageSent(MessageSent { sender, recipient, text, .. }))
-            if sender == viewer.id() && recipient == contact && *text == message.text =>
-        {
-            Ok(first)
-        }
-        _ => Err(Refusal::MessageIdReused.into()),
-    }
 }
 
 fn last_position(recorded: &[RecordedEvent]) -> Position {

@@ -89,9 +89,10 @@ pub fn now() -> Timestamp {
     Timestamp(jiff::Timestamp::now().as_microsecond())
 }
 
-/// A new id that grows with time.
+/// A new id that grows with time, by milliseconds. Within one it is random, and no counter: everybody is told some ids, and
+/// from two of them must not learn how many were made in between (B6).
 #[must_use]
 #[expect(clippy::disallowed_methods, reason = "the edge makes ids")]
 pub fn new_id() -> uuid::Uuid {
-    uuid::Uuid::now_v7()
+    uuid::Uuid::new_v7(uuid::Timestamp::now(uuid::NoContext))
 }

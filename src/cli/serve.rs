@@ -13,6 +13,7 @@ use super::node::Node;
 use super::{keys, print, telemetry};
 use crate::app::Settings;
 use crate::graphql::Executor;
+use crate::http::Proxies;
 use crate::http::authentication::{TokenSigner, Verifier};
 
 /// How long a write that was begun may take to end.
@@ -54,6 +55,7 @@ async fn start(serve: Serve) -> anyhow::Result<()> {
         executor,
         limits: serve.edge.http_limits(),
         origins: serve.edge.allow_origin.clone(),
+        proxies: Proxies::new(serve.edge.trusted_proxy.clone()),
         development,
         public_url: public_url(&serve, address),
     };

@@ -51,6 +51,9 @@ pub enum InvalidInput {
     MessageId,
     #[error("a name has 1 to 100 characters, one that can be seen, and none that controls how text is shown")]
     Name,
+    /// Who was erased has no name.
+    #[error("say first what you are called")]
+    NameOfErased,
     #[error("a picture is an http or https URL of at most 2,048 bytes")]
     Picture,
     #[error("a title has 1 to 60 characters, one that can be seen, and none that controls how text is shown")]

@@ -4,6 +4,7 @@
 use super::community::UserRegistered;
 use super::ids::UserId;
 use super::profile::Profile;
+use super::{InvalidInput, Refusal};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserEvent {
@@ -68,14 +69,19 @@ pub enum UserCommand {
     },
 }
 
-/// Setting what is already set yields nothing. Nothing is refused: what a profile may hold is checked
-/// where it is parsed. Who was erased is contactable once they have said who they are.
-#[must_use]
-pub fn decide(user: &User, id: &UserId, command: UserCommand) -> Vec<UserEvent> {
+/// Setting what is already set yields nothing. What a profile may hold is checked where it is parsed. Who was erased can
+/// be contactable again once they have said who they are, which begins with a name.
+///
+/// # Errors
+/// [`InvalidInput::NameOfErased`].
+pub fn decide(user: &User, id: &UserId, command: UserCommand) -> Result<Vec<UserEvent>, Refusal> {
     let user_id = || id.clone();
-    match command {
+    Ok(match command {
         UserCommand::ToggleContactable(contactable) if contactable != user.contactable && !user.erased => {
             vec![UserEvent::ContactableChanged { user: user_id(), contactable }]
+        }
+        UserCommand::UpdateProfile(profile) if user.erased && profile != user.profile && profile.name == user.profile.name => {
+            return Err(InvalidInput::NameOfErased.into());
         }
         UserCommand::UpdateProfile(profile) if profile != user.profile => {
             vec![UserEvent::ProfileUpdated { user: user_id(), profile }]
@@ -83,13 +89,13 @@ pub fn decide(user: &User, id: &UserId, command: UserCommand) -> Vec<UserEvent> 
         UserCommand::ComeBack(profile) if user.erased => vec![UserEvent::ProfileUpdated { user: user_id(), profile }],
         UserCommand::Erase { had_key } if had_key || !user.erased => vec![UserEvent::UserErased { user: user_id() }],
         UserCommand::ToggleContactable(_) | UserCommand::UpdateProfile(_) | UserCommand::ComeBack(_) | UserCommand::Erase { .. } => vec![],
-    }
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::profile::Name;
+    use crate::domain::profile::{Name, Picture};
 
     fn alice() -> (UserId, User) {
         let user = UserId::from_stored("alice");
@@ -98,7 +104,7 @@ mod tests {
     }
 
     fn apply(user: &mut User, id: &UserId, command: UserCommand) -> usize {
-        let events = decide(user, id, command);
+        let events = decide(user, id, command).expect("it is not refused");
         for event in &events {
             user.evolve(event);
         }
@@ -125,6 +131,8 @@ mod tests {
         assert_eq!(apply(&mut user, &id, UserCommand::Erase { had_key: false }), 0);
         assert_eq!(apply(&mut user, &id, UserCommand::Erase { had_key: true }), 1, "they wrote since");
         assert_eq!(apply(&mut user, &id, UserCommand::ToggleContactable(true)), 0, "nobody knows who they are");
+        let nameless = Profile { picture: Some(Picture::from_stored("https://exemple.fr/a.png")), ..user.profile.clone() };
+        assert_eq!(decide(&user, &id, UserCommand::UpdateProfile(nameless)), Err(InvalidInput::NameOfErased.into()), "nor what they are called");
         let profile = Profile { name: Name::from_stored("Alix"), picture: None };
         assert_eq!(apply(&mut user, &id, UserCommand::UpdateProfile(profile)), 1);
         assert!(!user.erased && !user.contactable);

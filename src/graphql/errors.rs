@@ -191,7 +191,7 @@ fn invalid_field(refusal: Refusal) -> Option<&'static str> {
         InvalidInput::Title => Some("title"),
         InvalidInput::ListTemplate => Some("listTemplate"),
         InvalidInput::DetailTemplate => Some("detailTemplate"),
-        InvalidInput::Name => Some("name"),
+        InvalidInput::Name | InvalidInput::NameOfErased => Some("name"),
         InvalidInput::Picture => Some("avatarUrl"),
         InvalidInput::UserId => Some("users"),
     }

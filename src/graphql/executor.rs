@@ -26,6 +26,7 @@ use super::plan::{Plan, plan};
 use super::response::Response;
 use super::session::Session;
 use super::{Schema, build, sdl};
+use crate::app::quota::Quota;
 use crate::metrics::{METRICS, RATE_LIMITED};
 
 /// What an operator can set.
@@ -37,11 +38,13 @@ pub struct Options {
     pub time: Duration,
     /// How many queries and mutations may run at once: more would only make all of them wait.
     pub running: usize,
+    /// How many of those may be of one user.
+    pub running_of_user: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { limits: Limits::default(), trusted: TrustedDocuments::default(), time: Duration::ZERO, running: 1_024 }
+        Self { limits: Limits::default(), trusted: TrustedDocuments::default(), time: Duration::ZERO, running: 1_024, running_of_user: 256 }
     }
 }
 
@@ -89,13 +92,14 @@ pub struct Executor {
     limits: Limits,
     time: Option<Duration>,
     room: Semaphore,
+    shares: Arc<Quota>,
 }
 
 impl Executor {
     /// # Errors
     /// When a trusted document is not valid.
     pub fn new(options: Options) -> Result<Self, InvalidTrusted> {
-        let Options { limits, trusted, time, running } = options;
+        let Options { limits, trusted, time, running, running_of_user } = options;
         let contract = Arc::new(Contract::of(&sdl()));
         Ok(Self {
             // What it is given is valid already.
@@ -105,6 +109,7 @@ impl Executor {
             limits,
             time: (!time.is_zero()).then_some(time),
             room: Semaphore::new(running.min(Semaphore::MAX_PERMITS)),
+            shares: Quota::new(running_of_user),
         })
     }
 
@@ -115,7 +120,10 @@ impl Executor {
     pub fn prepare(&self, call: &Call) -> Result<Operation, Box<Response>> {
         let _span = tracing::debug_span!("prepare").entered();
         let prepared = catch_unwind(AssertUnwindSafe(|| self.planned(call)));
-        prepared.unwrap_or_else(|_| Err(Box::new(Code::Internal.response(Language::default().internal()))))
+        prepared.unwrap_or_else(|_| {
+            tracing::error!("an operation could not be planned: that panicked");
+            Err(Box::new(Code::Internal.response(Language::default().internal())))
+        })
     }
 
     fn planned(&self, call: &Call) -> Result<Operation, Box<Response>> {
@@ -148,6 +156,7 @@ impl Executor {
 
     /// Executes a query or a mutation, if there is room for it. A panic of a resolver is a masked error, told to the operator.
     pub async fn execute(&self, operation: Operation, session: Arc<Session>) -> Response {
+        let Some(_share) = self.shares.take(session.viewer.id()) else { return Code::RateLimited.response("too many operations of this user run at once") };
         let Ok(_room) = self.room.try_acquire() else { return Code::Unavailable.response(session.language.busy()) };
         let Operation { kind, plan: Plan { document, shape, size }, .. } = operation;
         if size.sends > 0

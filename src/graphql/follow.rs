@@ -114,6 +114,7 @@ impl Follower {
         let executed = self.executor.schema().execute_stream(request).next().await;
         self.is_over = delivered.failed.load(Ordering::Relaxed);
         let executed = executed?;
+        self.is_over |= executed.is_err();
         let shaped = if std::mem::replace(&mut self.has_begun, true) { Response::executed } else { Response::first };
         Some(shaped(&shape, executed))
     }

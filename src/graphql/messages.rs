@@ -34,6 +34,15 @@ impl Language {
         }
     }
 
+    /// U5, where there is room for 123 bytes.
+    #[must_use]
+    pub fn plan_is_full(self) -> &'static str {
+        match self {
+            Self::English => "Forbidden: the community has reached the limit of its plan: please contact support",
+            Self::French => "Refusé : la communauté a atteint la limite de son offre : veuillez contacter l'assistance",
+        }
+    }
+
     /// A fault of the service.
     #[must_use]
     pub fn internal(self) -> &'static str {
@@ -108,6 +117,7 @@ fn in_french(refusal: Refusal) -> &'static str {
         Refusal::InvalidInput(InvalidInput::UserId) => "un identifiant d'utilisateur a de 1 à 128 caractères parmi A-Z a-z 0-9 . _ : @ | -",
         Refusal::InvalidInput(InvalidInput::MessageId) => "un identifiant de message est un UUID comme 0192f0c1-5e2f-7cc3-98c4-dc0c0c07398f",
         Refusal::InvalidInput(InvalidInput::Name) => "un nom a de 1 à 100 caractères, dont un visible, et aucun qui commande l'affichage",
+        Refusal::InvalidInput(InvalidInput::NameOfErased) => "dites d'abord comment vous vous appelez",
         Refusal::InvalidInput(InvalidInput::Picture) => "une image est une URL http ou https d'au plus 2 048 octets",
         Refusal::InvalidInput(InvalidInput::Title) => "un titre a de 1 à 60 caractères, dont un visible, et aucun qui commande l'affichage",
         Refusal::InvalidInput(InvalidInput::ListTemplate) => "un modèle de liste est 1, 2 ou 3",

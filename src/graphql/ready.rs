@@ -3,12 +3,14 @@
 //! fails, is left to it (`docs/decisions/0028-rows-without-futures.md`).
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use async_graphql::parser::types::{Field, Selection, SelectionSet};
 use async_graphql::registry::Registry;
 use async_graphql::{ContextSelectionSet, OutputType, Positioned, ServerResult, Value};
 
 use super::json::Json;
+use super::session::Session;
 use super::shape::TYPE_NAME;
 
 /// An object whose fields can be had without waiting.
@@ -35,11 +37,13 @@ impl<T: Ready> OutputType for Rows<T> {
     }
 
     async fn resolve(&self, context: &ContextSelectionSet<'_>, field: &Positioned<Field>) -> ServerResult<Value> {
-        let mut json = Json::default();
-        match json.list(&self.0, |row, json| object(row, &context.item.node, json)) {
-            Some(()) => Ok(Value::Binary(json.into_bytes().into())),
-            None => Box::pin(self.0.resolve(context, field)).await,
+        let session = context.data_unchecked::<Arc<Session>>();
+        let (mut json, left) = (Json::default(), session.budget());
+        if json.list(&self.0, |row, json| object(row, &context.item.node, json)).is_some() {
+            return Ok(Value::Binary(json.into_bytes().into()));
         }
+        session.restore_budget(left);
+        Box::pin(self.0.resolve(context, field)).await
     }
 }
 

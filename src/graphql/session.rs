@@ -45,8 +45,9 @@ impl Session {
         Self::new(self.app.clone(), self.viewer.clone(), self.language, Arc::clone(&self.default_avatar))
     }
 
-    /// The same after something changed: nothing remembered.
-    pub(super) fn afresh(&self) -> Arc<Self> {
+    /// The same after something changed, or for the next of a batch: nothing remembered, and the same budget.
+    #[must_use]
+    pub fn afresh(&self) -> Arc<Self> {
         Self::within(Arc::clone(&self.budget), self.app.clone(), self.viewer.clone(), self.language, Arc::clone(&self.default_avatar))
     }
 
@@ -57,6 +58,16 @@ impl Session {
     pub(super) fn answer<'a>(&self, text: &'a str) -> Result<&'a str> {
         let left = self.budget.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(text.len()));
         left.map(|_| text).map_err(|_| super::errors::too_long_an_answer())
+    }
+
+    /// How much the answer may still hold.
+    pub(super) fn budget(&self) -> usize {
+        self.budget.load(Ordering::Relaxed)
+    }
+
+    /// What was written meanwhile is not answered.
+    pub(super) fn restore_budget(&self, left: usize) {
+        self.budget.store(left, Ordering::Relaxed);
     }
 
     pub(super) fn of<'a>(context: &'a Context<'_>) -> &'a Arc<Self> {

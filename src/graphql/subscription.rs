@@ -28,7 +28,7 @@ pub(super) struct MessageAdded {
 }
 
 /// A row of the list changed otherwise than by a message alone. After an unblock or a reopening its
-/// history has more than before.
+/// history has more than before; when the contact was erased, other texts.
 #[derive(SimpleObject)]
 pub(super) struct ConversationChanged {
     conversation: Conversation,
@@ -64,7 +64,8 @@ pub(super) struct CaughtUp {
     cursor: String,
 }
 
-/// Too much was missed, or the cursor is not valid any more: query afresh. What follows is live.
+/// Too much was missed, the cursor is not valid any more, or the viewer was erased, whose texts are
+/// others everywhere: query afresh. What follows is live.
 #[derive(SimpleObject)]
 pub(super) struct ResetRequired {
     cursor: String,
@@ -161,6 +162,8 @@ async fn event(session: &Arc<Session>, told: Told) -> Result<Option<InboxEvent>,
             let contact = User::of(session, load_view(session, &user).await?);
             Some(InboxEvent::ContactChanged(ContactChanged { contact, cursor }))
         }
+        // The inbox tells it as [`Told::ResetRequired`].
+        ItemChange::EverythingChanged => None,
         ItemChange::SectionChanged => {
             let chat_section = session.app.chat_section().await.top_level(session)?.into();
             Some(InboxEvent::ChatSectionChanged(ChatSectionChanged { chat_section, cursor }))

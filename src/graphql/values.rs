@@ -15,8 +15,10 @@ use super::errors::Code;
 
 /// The most that an operation's values take together, in bytes; each as often as it is used. What a
 /// subscription asks with is kept as long as it lasts.
-const MAX_VALUES: usize = 4 << 20;
+const MAX_VALUES: usize = 8 << 20;
 const MAX_LASTING_VALUES: usize = 64 << 10;
+/// What the shortest value takes.
+const VALUE_BYTES: usize = size_of::<Value>();
 
 /// Why an operation is not planned.
 pub(super) type Misfit = (Code, String);
@@ -31,14 +33,22 @@ pub(super) struct Values<'a> {
 }
 
 impl<'a> Values<'a> {
-    pub(super) fn of(contract: &'a Contract, operation: &'a Operation, variables: &'a JsonMap) -> Self {
-        let most = if operation.operation_type == OperationType::Subscription { MAX_LASTING_VALUES } else { MAX_VALUES };
-        Self { contract, operation, variables, left: Cell::new(most) }
+    pub(super) fn of(contract: &'a Contract, operation: &'a Operation, variables: &'a JsonMap) -> Result<Self, Misfit> {
+        let lasts = operation.operation_type == OperationType::Subscription;
+        let values = Self { contract, operation, variables, left: Cell::new(if lasts { MAX_LASTING_VALUES } else { MAX_VALUES }) };
+        if lasts {
+            // They are kept to plan it again, wherever they stand.
+            values.hold(variables.values().map(bytes_of).sum())?;
+        }
+        Ok(values)
     }
 
     /// A value of a type with its variables put in; none for a variable that has none (§3.10, §6.4.1).
     /// `optional`: the place has a default.
     pub(super) fn value(&self, value: &ast::Value, ty: &Type, optional: bool) -> Result<Option<Value>, Misfit> {
+        if !matches!(value, ast::Value::Variable(_)) {
+            self.hold(VALUE_BYTES)?;
+        }
         let found = match value {
             ast::Value::Variable(name) => self.variable(name, ty, optional)?,
             ast::Value::Null => Some(Value::Null),
@@ -48,7 +58,11 @@ impl<'a> Values<'a> {
                 Some(Value::String(text.clone()))
             }
             ast::Value::Float(number) => Some(number.try_to_f64().ok().and_then(Number::from_f64).map_or(Value::Null, Value::Number)),
-            // Longer than any number: an identifier.
+            // An identifier that is longer than numbers are exact.
+            ast::Value::Int(number) if ty.inner_named_type() == "ID" => {
+                self.hold(number.as_str().len())?;
+                Some(Value::String(number.as_str().to_owned()))
+            }
             ast::Value::Int(number) => Some(number.as_str().parse().map_or_else(|_| Value::String(number.as_str().to_owned()), Value::Number)),
             ast::Value::Boolean(truth) => Some(Value::Boolean(*truth)),
             ast::Value::List(items) => {
@@ -123,10 +137,10 @@ fn same_value(one: &ast::Value, other: &ast::Value) -> bool {
 /// What a value takes, about.
 fn bytes_of(value: &JsonValue) -> usize {
     match value {
-        JsonValue::Null | JsonValue::Bool(_) | JsonValue::Number(_) => 8,
-        JsonValue::String(text) => text.as_str().len(),
-        JsonValue::Array(items) => items.iter().map(bytes_of).sum(),
-        JsonValue::Object(fields) => fields.iter().map(|(name, value)| name.as_str().len() + bytes_of(value)).sum(),
+        JsonValue::Null | JsonValue::Bool(_) | JsonValue::Number(_) => VALUE_BYTES,
+        JsonValue::String(text) => VALUE_BYTES + text.as_str().len(),
+        JsonValue::Array(items) => VALUE_BYTES + items.iter().map(bytes_of).sum::<usize>(),
+        JsonValue::Object(fields) => VALUE_BYTES + fields.iter().map(|(name, value)| VALUE_BYTES + name.as_str().len() + bytes_of(value)).sum::<usize>(),
     }
 }
 

@@ -1,11 +1,14 @@
 //! A GraphQL response on its way out: status, headers, body.
 
+use axum::body::Bytes;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response as HttpResponse};
 use uuid::Uuid;
 
 use super::negotiation::MediaType;
-use super::{REQUEST_ID, no_store};
+use super::unread::{Need, TooMuchUnread};
+use super::{REQUEST_ID, Service, no_store};
+use crate::domain::ids::UserId;
 use crate::graphql::{Code, Response};
 use crate::metrics::METRICS;
 
@@ -40,9 +43,8 @@ impl Answer {
             StatusCode::OK
         };
         let mut headers = Vec::new();
-        let pause = if status == StatusCode::SERVICE_UNAVAILABLE { Some(PAUSE_SECONDS) } else { response.retry_after_seconds() };
-        if let Some(seconds) = pause.filter(|_| status != StatusCode::OK) {
-            headers.push((header::RETRY_AFTER, seconds.into()));
+        if matches!(status, StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS) {
+            headers.push((header::RETRY_AFTER, response.retry_after_seconds().unwrap_or(PAUSE_SECONDS).into()));
         }
         Self { status, media_type, headers, body: Body::One(Box::new(response)) }
     }
@@ -72,7 +74,26 @@ impl Answer {
         self
     }
 
+    /// What was executed for somebody. It counts for them until they have read it.
+    pub(super) fn held_for(self, service: &Service, user: &UserId, need: Need, id: Uuid) -> Result<HttpResponse, TooMuchUnread> {
+        let held = service.held(user, self.to_json(), need)?;
+        Ok(self.with_body(held, id))
+    }
+
+    /// What nothing was executed for.
     pub(super) fn into_response(self, id: Uuid) -> HttpResponse {
+        let body = self.to_json().into();
+        self.with_body(body, id)
+    }
+
+    fn to_json(&self) -> Vec<u8> {
+        match &self.body {
+            Body::One(response) => response.to_json(),
+            Body::Batch(responses) => Response::list_to_json(responses),
+        }
+    }
+
+    fn with_body(self, body: Bytes, id: Uuid) -> HttpResponse {
         let responses = match &self.body {
             Body::One(response) => std::slice::from_ref(&**response),
             Body::Batch(responses) => responses,
@@ -83,10 +104,6 @@ impl Answer {
                 tracing::info!(request = %id, status = self.status.as_u16(), code, "refused");
             }
         }
-        let body = match &self.body {
-            Body::One(response) => response.to_json(),
-            Body::Batch(responses) => Response::list_to_json(responses),
-        };
         let mut headers = HeaderMap::from_iter(self.headers);
         headers.extend([no_store(), (header::CONTENT_TYPE, self.media_type.content_type()), request_id_header(id)]);
         (self.status, headers, body).into_response()

@@ -16,8 +16,10 @@ use super::answer::Answer;
 use super::authentication::Unauthenticated;
 use super::negotiation::{self, Accepted, MediaType};
 use super::parameters::{self, Asked};
+use super::peer::Peer;
 use super::sign_in::{SignInRefusal, sign_in_as};
-use super::{Peer, Service, body, graphql_sse, graphql_ws, request_id, trace};
+use super::unread::{Need, TooMuchUnread};
+use super::{Service, body, graphql_sse, graphql_ws, request_id, trace};
 use crate::app::access::{Identity, Viewer};
 use crate::graphql::{Call, Code, Language, Operation, OperationType, Response, Session};
 use crate::metrics::METRICS;
@@ -79,7 +81,13 @@ impl<'a> Exchange<'a> {
         };
         let is_get = parts.method == Method::GET;
         match self.accepted {
-            Accepted::Json(media_type) => Ok(self.answer(question, media_type, is_get).await?.into_response(self.id)),
+            Accepted::Json(media_type) => {
+                let user = question.viewer.id().clone();
+                let (answer, need) = self.answer(question, media_type, is_get).await?;
+                answer
+                    .held_for(self.service, &user, need, self.id)
+                    .map_err(|TooMuchUnread| self.refuse(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, TooMuchUnread::MESSAGE))
+            }
             Accepted::EventStream => self.stream(question, is_get),
         }
     }
@@ -132,24 +140,25 @@ impl<'a> Exchange<'a> {
     }
 
     /// One response, or one for each operation of a batch.
-    async fn answer(&self, question: Question, media_type: MediaType, is_get: bool) -> Result<Answer, Answer> {
+    async fn answer(&self, question: Question, media_type: MediaType, is_get: bool) -> Result<(Answer, Need), Answer> {
         let Question { viewer, asked, .. } = question;
         match asked {
             Asked::One(call) => {
                 let operation = match self.service.0.executor.prepare(&call) {
                     Ok(operation) => operation,
-                    Err(response) => return Ok(Answer::of(media_type, *response)),
+                    Err(response) => return Ok((Answer::of(media_type, *response), Need::May)),
                 };
                 self.admit(&operation, is_get)?;
-                Ok(Answer::of(media_type, self.execute(operation, viewer).await))
+                let need = Need::of(operation.kind());
+                Ok((Answer::of(media_type, self.execute(operation, self.session(viewer)).await), need))
             }
-            Asked::Batch(calls) => Ok(Answer::batch(media_type, Box::pin(self.batch(calls, &viewer)).await)),
+            Asked::Batch(calls) => Ok((Answer::batch(media_type, Box::pin(self.batch(calls, &viewer)).await), Need::Must)),
         }
     }
 
-    async fn execute(&self, operation: Operation, viewer: Viewer) -> Response {
+    async fn execute(&self, operation: Operation, session: Arc<Session>) -> Response {
         METRICS.count_operation("http");
-        self.service.0.executor.execute(operation, self.session(viewer)).await
+        self.service.0.executor.execute(operation, session).await
     }
 
     /// What an operation needs of its request.
@@ -166,7 +175,7 @@ impl<'a> Exchange<'a> {
         }
     }
 
-    /// One after the other. What they cost together is limited like one operation.
+    /// One after the other. What they cost together is limited like one operation, and so is what they answer.
     async fn batch(&self, calls: Vec<Call>, viewer: &Viewer) -> Vec<Response> {
         let executor = &self.service.0.executor;
         let mut prepared = Vec::with_capacity(calls.len());
@@ -182,10 +191,11 @@ impl<'a> Exchange<'a> {
             });
             prepared.push(operation);
         }
+        let session = self.session(viewer.clone());
         let mut responses = Vec::with_capacity(prepared.len());
         for operation in prepared {
             responses.push(match operation {
-                Ok(operation) => self.execute(operation, viewer.clone()).await,
+                Ok(operation) => self.execute(operation, session.afresh()).await,
                 Err(response) => *response,
             });
         }

@@ -12,22 +12,22 @@ use axum::response::{IntoResponse as _, Response as HttpResponse};
 use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt as _, stream};
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::Instrument as _;
 use uuid::Uuid;
 
 use super::answer::request_id_header;
 use super::authentication::Unauthenticated;
-use super::quotas::Place;
+use super::unread::{Need, TooMuchUnread};
 use super::{FAR, Service, no_store, time_until, told_to_stop};
+use crate::app::quota::Place;
 use crate::domain::event::Timestamp;
+use crate::domain::ids::UserId;
 use crate::graphql::{Code, Language, Operation, Response, Session};
 use crate::metrics::METRICS;
 
 /// Parts that wait for the client to read; then its operation waits.
 const WAITING: usize = 8;
-/// How long a client may take to read what it is sent.
-const SEND_PATIENCE: Duration = Duration::from_secs(30);
 /// How often something is sent over a quiet stream, so that what lies between keeps it open.
 const KEEP_ALIVE: Duration = Duration::from_secs(12);
 /// Nothing, for programs; that the stream is open, for browsers.
@@ -40,6 +40,9 @@ pub(super) fn open(service: &Service, operation: Operation, session: Arc<Session
     let (parts, body) = mpsc::channel(WAITING);
     let connection = Connection {
         language: session.language(),
+        user: session.viewer_id().clone(),
+        need: Need::of(operation.kind()),
+        service: service.clone(),
         expires: Instant::now() + expires.map_or(FAR, |expires| time_until(expires, service.0.app.now())),
         stopping: service.0.stopping.clone(),
         responses: service.0.executor.stream(operation, session),
@@ -54,37 +57,49 @@ pub(super) fn open(service: &Service, operation: Operation, session: Arc<Session
 
 /// The stream of an operation that is not executed.
 pub(super) fn refused(response: &Response, id: Uuid) -> HttpResponse {
-    into_response(stream::iter([last(response)]), id)
+    into_response(stream::iter([last(response).into()]), id)
 }
 
-fn into_response(parts: impl Stream<Item = String> + Send + 'static, id: Uuid) -> HttpResponse {
+fn into_response(parts: impl Stream<Item = Bytes> + Send + 'static, id: Uuid) -> HttpResponse {
     let media_type = (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
     let unbuffered = (HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    let body = Body::from_stream(parts.map(|part| Ok::<_, Infallible>(Bytes::from(part))));
+    let body = Body::from_stream(parts.map(Ok::<_, Infallible>));
     ([media_type, no_store(), unbuffered, request_id_header(id)], body).into_response()
 }
 
 struct Connection {
+    service: Service,
+    user: UserId,
+    need: Need,
     language: Language,
     /// When the token ends.
     expires: Instant,
     stopping: watch::Receiver<bool>,
     responses: BoxStream<'static, Response>,
-    parts: mpsc::Sender<String>,
+    parts: mpsc::Sender<Bytes>,
     _place: Option<Place>,
     /// So that stopping waits.
     _held_open: Option<mpsc::Sender<()>>,
 }
 
 impl Connection {
-    /// Until the operation, the token, the service, the client or its patience ends. A service that stops
+    /// Until the operation, the token, the service or the client's connection ends. A service that stops
     /// breaks the stream off, so that the client comes back.
     async fn run(mut self) {
         let mut part = COMMENT.to_owned();
         let mut is_over = false;
         loop {
-            let told = timeout(SEND_PATIENCE, self.parts.send(part)).await;
-            if is_over || !matches!(told, Ok(Ok(()))) {
+            let (held, is_last) = match self.service.held(&self.user, part.into_bytes(), self.need) {
+                Ok(held) => (held, is_over),
+                Err(TooMuchUnread) => (last(&Code::RateLimited.response(TooMuchUnread::MESSAGE)).into(), true),
+            };
+            is_over = is_last;
+            let is_told = tokio::select! {
+                told = self.parts.send(held) => told.is_ok(),
+                () = told_to_stop(&mut self.stopping) => false,
+                () = sleep_until(self.expires), if !is_over => false,
+            };
+            if is_over || !is_told {
                 return;
             }
             (part, is_over) = tokio::select! {

@@ -21,10 +21,12 @@ use tracing::Instrument as _;
 
 use super::authentication::Unauthenticated;
 use super::parameters::Parameters;
-use super::quotas::Place;
+use super::peer::Peer;
 use super::sign_in::{SignInRefusal, sign_in_as};
-use super::{FAR, Peer, Service, time_until, told_to_stop, trace};
+use super::unread::{Need, TooMuchUnread};
+use super::{FAR, Service, time_until, told_to_stop, trace};
 use crate::app::access::Viewer;
+use crate::app::quota::Place;
 use crate::graphql::{Call, Code, Language, Operation, OperationType, Response, Session};
 use crate::metrics::{Held, METRICS};
 
@@ -34,8 +36,6 @@ const INIT_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a silent client is asked for a sign of life, and how long it may stay silent.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_mins(1);
-/// How long a client may take to read what it is sent.
-const SEND_PATIENCE: Duration = Duration::from_secs(30);
 /// How long a socket stays open after what it was sent is left unread: closed at once, it would lose the
 /// reason on its way.
 const LINGER: Duration = Duration::from_secs(1);
@@ -159,6 +159,8 @@ struct Outgoing {
     /// Which operation of the socket it is: an id may be used again.
     serial: u64,
     message: Message,
+    /// Until it is sent.
+    _unread: Option<Place>,
     /// The operation is over.
     last: bool,
 }
@@ -264,14 +266,11 @@ impl Connection {
             };
             let _client_never_closed = timeout(LINGER, unread).await;
         }
-        let _peer_gone = timeout(SEND_PATIENCE, self.sink.close()).await;
+        let _peer_gone = self.sink.close().await;
     }
 
     async fn send(&mut self, message: Message) -> Result<(), Option<Close>> {
-        match timeout(SEND_PATIENCE, self.sink.send(message)).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) | Err(_) => Err(None),
-        }
+        self.sink.send(message).await.map_err(|_| None)
     }
 
     /// Passes a response on, unless its operation was completed by the client meanwhile.
@@ -282,7 +281,8 @@ impl Connection {
         if outgoing.last {
             self.operations.remove(&outgoing.id);
         }
-        self.send(outgoing.message).await
+        let Outgoing { message, _unread, .. } = *outgoing;
+        self.send(message).await
     }
 
     async fn receive(&mut self, text: &str) -> Result<(), Option<Close>> {
@@ -321,7 +321,7 @@ impl Connection {
         let (viewer, identity) = sign_in_as(&self.service, identity, self.language, app.new_id()).await.map_err(|refusal| {
             Some(match refusal {
                 SignInRefusal::Unauthenticated(_) => Close::Forbidden("Forbidden"),
-                SignInRefusal::PlanIsFull(_) => Close::Forbidden("Forbidden: the community has reached the limit of its plan"),
+                SignInRefusal::PlanIsFull(_) => Close::Forbidden(self.language.plan_is_full()),
                 SignInRefusal::Unavailable => Close::TryAgainLater("The service cannot do this now"),
             })
         })?;
@@ -361,8 +361,8 @@ struct Channel {
 }
 
 impl Channel {
-    async fn send(&self, message: Message, last: bool) {
-        let outgoing = Outgoing { id: Arc::clone(&self.id), serial: self.serial, message, last };
+    async fn send(&self, message: Message, unread: Option<Place>, last: bool) {
+        let outgoing = Outgoing { id: Arc::clone(&self.id), serial: self.serial, message, _unread: unread, last };
         let _socket_gone = self.outgoing.send(Box::new(outgoing)).await;
     }
 
@@ -370,7 +370,7 @@ impl Channel {
         if let Some(code) = refused.codes().next() {
             METRICS.count_rejection(code);
         }
-        self.send(ToClient::Error { id: &self.id, payload: refused.errors() }.message(), true).await;
+        self.send(ToClient::Error { id: &self.id, payload: refused.errors() }.message(), None, true).await;
     }
 }
 
@@ -384,14 +384,22 @@ async fn operate(service: Service, session: Arc<Session>, call: Call, channel: C
         Err(refused) => return channel.error(&refused).await,
     };
     METRICS.count_operation("websocket");
+    let user = session.viewer_id().clone();
+    let need = Need::of(operation.kind());
     let mut responses = service.0.executor.stream(operation, session);
     while let Some(response) = responses.next().await {
         if response.is_refusal() {
             return channel.error(&response).await;
         }
-        channel.send(next(&channel.id, &response), false).await;
+        let message = next(&channel.id, &response);
+        // Not beside what it was made into.
+        drop(response);
+        match service.hold(&user, message.to_text().map_or(0, str::len), need) {
+            Ok(unread) => channel.send(message, unread, false).await,
+            Err(TooMuchUnread) => return channel.error(&Code::RateLimited.response(TooMuchUnread::MESSAGE)).await,
+        }
     }
-    channel.send(ToClient::Complete { id: &channel.id }.message(), true).await;
+    channel.send(ToClient::Complete { id: &channel.id }.message(), None, true).await;
 }
 
 /// A subscription's place among its user's.

@@ -7,7 +7,9 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
-use super::{Peer, Service};
+use super::Service;
+use super::authentication::Unauthenticated;
+use super::peer::Peer;
 use crate::metrics::METRICS;
 
 /// How long the views may stand still while there is something to show.
@@ -37,20 +39,22 @@ pub(super) async fn ready(State(service): State<Service>) -> (StatusCode, &'stat
 /// tokens of an operator, and in development mode for this machine.
 pub(super) async fn metrics(State(service): State<Service>, Extension(peer): Extension<Peer>, headers: HeaderMap) -> Response {
     let in_development = service.0.development.is_some() && is_local(peer, &headers);
-    if !(in_development || is_operator(&service, &headers)) {
-        return (StatusCode::FORBIDDEN, "measures are for a token with the role admin or auditor\n").into_response();
+    if !in_development {
+        match service.0.verifier.verify_headers(&headers) {
+            Ok(identity) if identity.roles.admin || identity.roles.auditor => {}
+            Err(why) if why != Unauthenticated::Expired && !service.forgives(peer) => {
+                return (StatusCode::TOO_MANY_REQUESTS, "too many requests from here have no token that is accepted\n").into_response();
+            }
+            Ok(_) | Err(_) => return (StatusCode::FORBIDDEN, "measures are for a token with the role admin or auditor\n").into_response(),
+        }
     }
     service.0.app.measure();
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], METRICS.text()).into_response()
 }
 
 /// Whether a request was made on this machine, as far as it tells.
-fn is_local(Peer(peer): Peer, headers: &HeaderMap) -> bool {
+fn is_local(peer: Peer, headers: &HeaderMap) -> bool {
     let forwarded = ["forwarded", "via", "x-forwarded-for", "x-real-ip"].iter().any(|name| headers.contains_key(*name));
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    peer.ip().to_canonical().is_loopback() && !forwarded && host.is_some_and(super::pages::is_loopback_host)
-}
-
-fn is_operator(service: &Service, headers: &HeaderMap) -> bool {
-    service.0.verifier.verify_headers(headers).is_ok_and(|identity| identity.roles.admin || identity.roles.auditor)
+    peer.direct.is_loopback() && !forwarded && host.is_some_and(super::pages::is_loopback_host)
 }

@@ -12,17 +12,19 @@ mod health;
 mod negotiation;
 mod pages;
 mod parameters;
-mod quotas;
+mod patience;
+mod peer;
 mod sign_in;
 mod trace;
+mod unread;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use axum::routing::{any, get, post};
 use futures_util::pin_mut;
 use hyper::server::conn::http1;
@@ -36,11 +38,14 @@ use tower_http::cors::CorsLayer;
 use uuid::Uuid;
 
 use crate::app::App;
+use crate::app::quota::Quota;
 use crate::app::rate::Rate;
 use crate::domain::event::Timestamp;
 use crate::graphql::Executor;
 use authentication::{TokenSigner, Verifier};
-use quotas::Quota;
+use patience::Patient;
+use peer::Peer;
+pub use peer::Proxies;
 
 /// How long a connection may be silent before a request's head has come.
 const HEADER_PATIENCE: Duration = Duration::from_secs(30);
@@ -67,8 +72,10 @@ struct Shared {
     limits: Limits,
     sockets: Arc<Quota>,
     subscriptions: Arc<Quota>,
+    /// Bytes of answers that their users have yet to read.
+    unread: Arc<Quota>,
     verifier: Verifier,
-    /// Whose tokens were not accepted, by where they came from.
+    /// Whose tokens were not accepted, by where they came from ([`Peer::network`]).
     failures: Rate<IpAddr>,
     /// Where the default image is, for front ends on other origins too.
     default_avatar: Arc<str>,
@@ -83,18 +90,8 @@ struct Shared {
 
 impl Service {
     /// Whether another token that is not accepted may be told so from there. It takes nothing from those that are.
-    fn forgives(&self, Peer(from): Peer) -> bool {
-        self.0.failures.take(&from.ip(), 1, self.0.app.now()).is_ok()
-    }
-}
-
-/// Who is at the other end of a connection.
-#[derive(Clone, Copy)]
-struct Peer(SocketAddr);
-
-impl Peer {
-    fn of(extensions: &Extensions) -> Self {
-        *extensions.get().expect("every request came over a connection")
+    fn forgives(&self, peer: Peer) -> bool {
+        self.0.failures.take(&peer.network(), 1, self.0.app.now()).is_ok()
     }
 }
 
@@ -125,6 +122,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Origins whose pages may ask, such as `https://app.example.com`.
     pub origins: Vec<HeaderValue>,
+    /// Whose word is taken for where a request came from.
+    pub proxies: Proxies,
     /// Set in development mode.
     pub development: Option<TokenSigner>,
     /// `https://chat.example.com`, or empty: then the default image's address is relative.
@@ -143,6 +142,7 @@ pub async fn serve(listener: TcpListener, app: App, settings: Settings, stop: wa
         limits: settings.limits,
         sockets: Quota::new(settings.limits.sockets),
         subscriptions: Quota::new(settings.limits.subscriptions),
+        unread: Quota::new(unread::UNREAD),
         verifier: settings.verifier,
         failures: Rate::new(FAILURES),
         default_avatar: format!("{}{}", settings.public_url.trim_end_matches('/'), pages::DEFAULT_AVATAR_PATH).into(),
@@ -151,7 +151,7 @@ pub async fn serve(listener: TcpListener, app: App, settings: Settings, stop: wa
         stopping: stop.clone(),
         open: open.downgrade(),
     }));
-    accept(listener, router(service), &open, stop).await?;
+    accept(listener, router(service), settings.proxies.into(), &open, stop).await?;
     drop(open);
     if timeout(DRAIN_PATIENCE, all_closed.recv()).await.is_err() {
         tracing::warn!("some connections did not end in time");
@@ -160,7 +160,7 @@ pub async fn serve(listener: TcpListener, app: App, settings: Settings, stop: wa
 }
 
 /// Takes connections until told to stop. A client that does not ask within a while is let go.
-async fn accept(listener: TcpListener, router: Router, open: &mpsc::Sender<()>, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
+async fn accept(listener: TcpListener, router: Router, proxies: Arc<Proxies>, open: &mpsc::Sender<()>, mut stop: watch::Receiver<bool>) -> std::io::Result<()> {
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HEADER_PATIENCE);
     loop {
@@ -168,20 +168,20 @@ async fn accept(listener: TcpListener, router: Router, open: &mpsc::Sender<()>, 
             _ = stop.wait_for(|stop| *stop) => return Ok(()),
             accepted = listener.accept() => match accepted {
                 Ok(accepted) => accepted,
-                Err(error) if is_passing(&error) => {
+                Err(error) if is_of_the_listener(&error) => return Err(error),
+                Err(error) => {
                     tracing::warn!(%error, "a connection could not be taken");
                     tokio::time::sleep(ACCEPT_PAUSE).await;
                     continue;
                 }
-                Err(error) => return Err(error),
             },
         };
         if let Err(error) = socket.set_nodelay(true) {
             tracing::debug!(%error, "a connection went away");
             continue;
         }
-        let service = router.clone().map_request(beside(Peer(peer)));
-        let connection = http.serve_connection(TokioIo::new(socket), TowerToHyperService::new(service)).with_upgrades();
+        let service = router.clone().map_request(beside(Arc::clone(&proxies), peer.ip()));
+        let connection = http.serve_connection(TokioIo::new(Patient::new(socket)), TowerToHyperService::new(service)).with_upgrades();
         let (held_open, mut stop) = (open.clone(), stop.clone());
         tokio::spawn(async move {
             let _held_open = held_open;
@@ -204,19 +204,20 @@ async fn told_to_stop(stopping: &mut watch::Receiver<bool>) {
     let _sender_gone_means_stop = stopping.wait_for(|stop| *stop).await;
 }
 
-/// Puts who is at the other end beside a request.
-fn beside<B>(peer: Peer) -> impl Fn(Request<B>) -> Request<B> + Clone {
+/// Puts who asked beside a request.
+fn beside<B>(proxies: Arc<Proxies>, direct: IpAddr) -> impl Fn(Request<B>) -> Request<B> + Clone {
     move |mut request| {
+        let peer = proxies.peer(direct, request.headers());
         request.extensions_mut().insert(peer);
         request
     }
 }
 
-/// Whether the listener will take the next connection: this one went away, or too many are open.
-fn is_passing(error: &std::io::Error) -> bool {
-    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset, Interrupted};
-    let too_many_open = matches!(error.raw_os_error(), Some(23 | 24));
-    too_many_open || matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset | Interrupted)
+/// Whether the listener is none any more. Anything else is of one connection, or of a system that has no room for it now.
+fn is_of_the_listener(error: &std::io::Error) -> bool {
+    const EBADF: i32 = 9;
+    const EINVAL: i32 = 22;
+    matches!(error.raw_os_error(), Some(EBADF | EINVAL))
 }
 
 fn router(service: Service) -> Router {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -31,6 +31,8 @@ const ROWS: usize = 50;
 const FOLLOWERS: usize = 50;
 /// How long the last deliveries may take.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a connection is kept on which nothing is asked; a service closes it some time.
+const KEPT: Duration = Duration::from_secs(10);
 /// Sockets that are opened at once.
 const OPENED: usize = 50;
 
@@ -167,11 +169,12 @@ impl Target {
         READERS.min(self.users.len())
     }
 
-    /// Messages at a rate: how long after its time each was durable, and how long until its recipient's open inbox had it.
+    /// Messages at a rate: how long after its time each was durable, and how long until its recipient's open inbox had it. `before`:
+    /// how many were sent already, so that a load that goes on does so with other pairs.
     ///
     /// # Errors
     /// As for [`Target::sends`], or when one was not delivered.
-    pub async fn deliveries(&self, plan: Plan) -> Result<[Figure; 2], LoadError> {
+    pub async fn deliveries(&self, plan: Plan, before: usize) -> Result<[Figure; 2], LoadError> {
         let followers = FOLLOWERS.min(self.users.len());
         // To whom each message is on its way, and since when. Whoever sent it is told, too.
         let due: Arc<Mutex<HashMap<String, (usize, Instant)>>> = Arc::default();
@@ -195,35 +198,36 @@ impl Target {
                 Ok::<_, LoadError>(())
             });
         }
-        let (idle_clients, started) = (Arc::new(Mutex::new(Vec::<Client>::new())), Instant::now());
+        let (idle_clients, started) = (Arc::new(Mutex::new(Vec::<(Client, Instant)>::new())), Instant::now());
         let count = plan.rate as usize * usize::try_from(plan.duration.as_secs().max(1)).unwrap_or(1);
-        let mut sending = JoinSet::new();
+        let (mut answered, refusals) = (Latencies::default(), Refusals::default());
+        let mut sending: JoinSet<Result<_, LoadError>> = JoinSet::new();
         let mut turns = turns(started, plan.rate, count);
         for n in 0..count {
             let Some(time) = turns.recv().await else { break };
-            let to = n % followers;
-            // Those who send do not follow, as far as there are enough.
-            let from = if self.users.len() > 2 * followers { followers + n % followers } else { self.contact(to, 0) };
+            let (to, turn) = ((before + n) % followers, (before + n) / followers);
+            // Those who send do not follow, as far as there are enough, and each writes to every follower in time.
+            let senders = self.users.len() - followers;
+            let from = if senders > followers { followers + (to + turn) % senders } else { self.contact(to, 0) };
             let (id, operation) = self.send_to(to);
             lock(&due).insert(id, (to, time));
             let (target, idle_clients) = (self.clone(), Arc::clone(&idle_clients));
             sending.spawn(async move {
-                let waiting = lock(&idle_clients).pop();
+                let waiting = lock(&idle_clients).pop().filter(|(_, since)| since.elapsed() < KEPT).map(|(client, _)| client);
                 let mut client = match waiting {
                     Some(client) => client,
                     None => Client::connect(&target.host).await?,
                 };
                 let outcome = client.ask(&target.users[from].1, &operation).await?;
-                lock(&idle_clients).push(client);
-                Ok::<_, LoadError>((outcome, time.elapsed()))
+                lock(&idle_clients).push((client, Instant::now()));
+                Ok((outcome, time.elapsed()))
             });
-        }
-        let (mut answered, refusals) = (Latencies::default(), Refusals::default());
-        while let Some(sent) = sending.join_next().await {
-            match sent.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))? {
-                (Outcome::Done, took) => answered.record(took),
-                (outcome, _) => refusals.count(outcome),
+            while let Some(sent) = sending.try_join_next() {
+                refusals.count_or_record(sent, &mut answered)?;
             }
+        }
+        while let Some(sent) = sending.join_next().await {
+            refusals.count_or_record(sent, &mut answered)?;
         }
         let took = started.elapsed();
         let expected = answered.count();
@@ -322,6 +326,14 @@ struct Refusals {
 }
 
 impl Refusals {
+    fn count_or_record(&self, sent: Result<Result<(Outcome, Duration), LoadError>, JoinError>, answered: &mut Latencies) -> Result<(), LoadError> {
+        match sent.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))? {
+            (Outcome::Done, took) => answered.record(took),
+            (outcome, _) => self.count(outcome),
+        }
+        Ok(())
+    }
+
     fn count(&self, outcome: Outcome) {
         match outcome {
             Outcome::Done => {}

@@ -1,6 +1,9 @@
 //! The conversation list (L): a row a user and contact, with the window and the badge of that user's
 //! side. Also what decisions are made from, and what an open client is told.
 
+use std::fmt;
+use std::ops::RangeInclusive;
+
 use super::{Projection, Shape};
 use crate::domain::conversation::{ConversationEvent, Side};
 use crate::domain::event::{Event, Position, RecordedEvent, Stream, Timestamp};
@@ -26,6 +29,49 @@ pub struct ConversationRow {
     pub reshaped: Position,
     /// The last deletion by the owner.
     pub removed: Position,
+    pub surfaced: Surfaced,
+}
+
+/// The messages that the owner's unblocks revealed, of which each was one change of the conversation (B3). In their order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Surfaced(Vec<RangeInclusive<u64>>);
+
+/// The most that are remembered. Of older ones whoever was away for so long is told as of other messages.
+const SURFACED: usize = 64;
+
+impl Surfaced {
+    fn add(&mut self, numbers: RangeInclusive<u64>) {
+        if self.0.len() >= SURFACED {
+            self.0.remove(0);
+        }
+        self.0.push(numbers);
+    }
+
+    /// The messages up to a number that did not surface, as ranges, the newest first.
+    pub fn others(&self, last: u64) -> impl Iterator<Item = RangeInclusive<u64>> {
+        let ends = std::iter::once(last + 1).chain(self.0.iter().rev().map(|numbers| *numbers.start()));
+        let starts = self.0.iter().rev().map(|numbers| *numbers.end()).chain(std::iter::once(0));
+        starts.zip(ends).map(|(before, after)| before + 1..=after - 1).filter(|numbers| !numbers.is_empty())
+    }
+}
+
+/// `4-9 12-12`, as the read stores have it.
+impl fmt::Display for Surfaced {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().enumerate().try_for_each(|(n, numbers)| {
+            let space = if n == 0 { "" } else { " " };
+            write!(formatter, "{space}{}-{}", numbers.start(), numbers.end())
+        })
+    }
+}
+
+impl Surfaced {
+    /// What was stored; none where it is something else.
+    #[must_use]
+    pub fn from_stored(text: &str) -> Option<Self> {
+        let range = |range: &str| range.split_once('-').and_then(|(start, end)| Some(start.parse().ok()?..=end.parse().ok()?));
+        text.split_whitespace().map(range).collect::<Option<_>>().map(Self)
+    }
 }
 
 /// What an event of a conversation means to one of its users.
@@ -60,7 +106,7 @@ impl Projection for Conversations {
     type Key = (UserId, UserId);
     type Row = ConversationRow;
 
-    const SHAPE: Shape = Shape { name: "conversations", version: 1, key: &["owner", "contact"], sql: include_str!("../../projections/conversations.sql") };
+    const SHAPE: Shape = Shape { name: "conversations", version: 2, key: &["owner", "contact"], sql: include_str!("../../projections/conversations.sql") };
 
     /// Both rows, whoever acted: each knows the version of the stream.
     fn touched(recorded: &RecordedEvent) -> Vec<Self::Key> {
@@ -87,6 +133,10 @@ impl Projection for Conversations {
             return row;
         };
         let mut row = row.unwrap_or_else(|| ConversationRow::new(owner, contact, *conversation));
+        if matches!(event, ConversationEvent::UserUnblocked { blocker, .. } if blocker == owner) && row.side.withheld() > 0 {
+            let last = row.side.last_visible();
+            row.surfaced.add(last + 1..=last + row.side.withheld());
+        }
         row.side.evolve(owner, event);
         row.version = recorded.version;
         if matches!(event, ConversationEvent::MessageSent(_)) {
@@ -119,6 +169,28 @@ impl ConversationRow {
             changed: Position(0),
             reshaped: Position(0),
             removed: Position(0),
+            surfaced: Surfaced::default(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_surfaced_is_stored_and_what_did_not_is_between() {
+        let mut surfaced = Surfaced::default();
+        assert_eq!((surfaced.others(7).collect::<Vec<_>>(), surfaced.others(0).count()), (vec![1..=7], 0));
+        for numbers in [1..=2, 3..=3, 6..=9] {
+            surfaced.add(numbers);
+        }
+        assert_eq!(surfaced.to_string(), "1-2 3-3 6-9");
+        assert_eq!(Surfaced::from_stored("1-2 3-3 6-9"), Some(surfaced.clone()));
+        assert_eq!((Surfaced::from_stored(""), Surfaced::from_stored("1")), (Some(Surfaced::default()), None));
+        assert_eq!(surfaced.others(12).collect::<Vec<_>>(), [10..=12, 4..=5]);
+        assert_eq!(surfaced.others(9).collect::<Vec<_>>(), [4..=5]);
+        (0..100).for_each(|n| surfaced.add(100 + 2 * n..=100 + 2 * n));
+        assert_eq!(surfaced.0.len(), SURFACED);
     }
 }

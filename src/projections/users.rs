@@ -4,7 +4,7 @@ use super::{Projection, Shape};
 use crate::domain::collation::{searchable, sort_key};
 use crate::domain::event::{Event, Position, RecordedEvent};
 use crate::domain::ids::UserId;
-use crate::domain::user::User;
+use crate::domain::user::{User, UserEvent};
 
 pub struct Users;
 
@@ -20,15 +20,17 @@ pub struct UserRow {
     pub sort_key: Vec<u8>,
     /// The name as [`searchable`] makes it.
     pub search_name: String,
-    /// The last event that changed the row.
+    /// The last event that changed the row after the registration, or nothing.
     pub changed: Position,
+    /// The last erasure, or nothing.
+    pub erased_at: Position,
 }
 
 impl Projection for Users {
     type Key = UserId;
     type Row = UserRow;
 
-    const SHAPE: Shape = Shape { name: "users", version: 1, key: &["id"], sql: include_str!("../../projections/users.sql") };
+    const SHAPE: Shape = Shape { name: "users", version: 2, key: &["id"], sql: include_str!("../../projections/users.sql") };
 
     fn touched(recorded: &RecordedEvent) -> Vec<UserId> {
         match &recorded.event {
@@ -44,16 +46,18 @@ impl Projection for Users {
     }
 
     fn evolve(id: &UserId, row: Option<UserRow>, recorded: &RecordedEvent) -> Option<UserRow> {
-        let (user, member, version) = match (&recorded.event, row) {
-            (Event::Community(event), None) => (User::registered(event), recorded.version, 0),
+        let nothing = Position(0);
+        let (user, member, version, changed, erased_at) = match (&recorded.event, row) {
+            (Event::Community(event), None) => (User::registered(event), recorded.version, 0, nothing, nothing),
             (Event::User(event), Some(row)) => {
                 let mut user = row.user;
                 user.evolve(event);
-                (user, row.member, recorded.version)
+                let erased_at = if matches!(event, UserEvent::UserErased { .. }) { recorded.position } else { row.erased_at };
+                (user, row.member, recorded.version, recorded.position, erased_at)
             }
             (_, row) => return row,
         };
         let name = user.profile.name.as_str();
-        Some(UserRow { id: id.clone(), sort_key: sort_key(name), search_name: searchable(name), user, member, version, changed: recorded.position })
+        Some(UserRow { id: id.clone(), sort_key: sort_key(name), search_name: searchable(name), user, member, version, changed, erased_at })
     }
 }

@@ -26,6 +26,8 @@ pub enum ItemChange {
     ConversationRemoved {
         contact: UserId,
     },
+    /// The viewer was erased: what they wrote is another text everywhere.
+    EverythingChanged,
     /// A contact's profile, the viewer's own, or whom the viewer blocks without a row in the list.
     ContactChanged {
         user: UserId,
@@ -38,8 +40,8 @@ pub enum ItemChange {
 pub enum Missed {
     /// All of it in order, up to where the store stands.
     Items { items: Vec<InboxItem>, up_to: Position },
-    /// More than may be caught up with.
-    TooMuch { up_to: Position },
+    /// More than may be caught up with, or the viewer was erased, whose texts are others everywhere.
+    Everything { up_to: Position },
 }
 
 /// The first look at a conversation's newest messages; most who come back missed few.
@@ -51,22 +53,31 @@ pub(super) async fn missed(reader: &mut impl Reader, viewer: &UserId, after: Pos
     let up_to = checkpoint.position;
     let mut items = Vec::new();
     let rows = reader.query(queries::CHANGED_SINCE, &[Value::Text(viewer.as_str()), Value::number(after.0)], rows::changed_conversation).await?;
-    for (row, contact_changed) in &rows {
+    for (row, contact_changed, contact_erased) in &rows {
         if row.changed > after {
             items.extend(shape_items(row, after));
             if row.side.is_listed() && !newer_messages(reader, row, after, limit, &mut items).await? {
-                return Ok(Missed::TooMuch { up_to });
+                return Ok(Missed::Everything { up_to });
             }
         }
-        if *contact_changed > after && row.side.is_listed() {
-            items.push(contact_item(*contact_changed, &row.contact));
+        if row.side.is_listed() {
+            if *contact_erased > after {
+                items.push(InboxItem { position: *contact_erased, change: ItemChange::ConversationChanged { contact: row.contact.clone() } });
+            }
+            if *contact_changed > after.max(*contact_erased) {
+                items.push(contact_item(*contact_changed, &row.contact));
+            }
         }
         if items.len() > limit {
-            return Ok(Missed::TooMuch { up_to });
+            return Ok(Missed::Everything { up_to });
         }
     }
-    let own_changed = reader.query_first(queries::USER_CHANGED, &[Value::Text(viewer.as_str())], rows::only_position).await?;
-    items.extend(own_changed.filter(|changed| *changed > after).map(|changed| contact_item(changed, viewer)));
+    if let Some((changed, erased)) = reader.query_first(queries::USER_CHANGED, &[Value::Text(viewer.as_str())], rows::two_positions).await? {
+        if erased > after {
+            return Ok(Missed::Everything { up_to });
+        }
+        items.extend((changed > after).then(|| contact_item(changed, viewer)));
+    }
     let section = reads::section(reader).await?;
     items.extend(section.filter(|section| section.changed > after).map(|section| InboxItem { position: section.changed, change: ItemChange::SectionChanged }));
     items.sort_by_key(|item| item.position);
@@ -94,7 +105,8 @@ fn shape_items(row: &ConversationRow, after: Position) -> impl Iterator<Item = I
     removed.into_iter().chain(reshaped)
 }
 
-/// Adds the visible messages after a position; false when there are more than `limit`.
+/// Adds the visible messages after a position; false when there are more than `limit`. Of those that an unblock revealed the
+/// conversation's change tells (B3).
 async fn newer_messages(
     reader: &mut impl Reader,
     row: &ConversationRow,
@@ -102,22 +114,31 @@ async fn newer_messages(
     limit: usize,
     items: &mut Vec<InboxItem>,
 ) -> Result<bool, StoreError> {
-    let mut look = FIRST_LOOK;
-    loop {
-        let parameters = [Value::Uuid(row.conversation.0), Value::number(row.side.last_visible()), Value::number(look as u64)];
-        let newest = reader.query(queries::NEWEST_MESSAGES, &parameters, rows::message).await?;
-        let seen = newest.len();
-        let newer: Vec<MessageRow> = newest.into_iter().take_while(|message| message.position > after).collect();
-        if newer.len() < seen || seen < look {
+    for numbers in row.surfaced.others(row.side.last_visible()) {
+        let mut look = FIRST_LOOK;
+        loop {
+            let parameters = [Value::Uuid(row.conversation.0), Value::number(*numbers.end()), Value::number(look as u64)];
+            let mut newer = reader.query(queries::NEWEST_MESSAGES, &parameters, rows::message).await?;
+            newer.retain(|message| message.number >= *numbers.start());
+            let seen = newer.len();
+            newer.retain(|message| message.position > after);
+            let is_new = newer.len() == seen;
+            if is_new && seen == look {
+                if look > limit {
+                    return Ok(false);
+                }
+                look = limit.saturating_add(1);
+                continue;
+            }
             items.extend(newer.into_iter().map(|message| InboxItem {
                 position: message.position,
                 change: ItemChange::MessageAdded { contact: row.contact.clone(), message: Box::new(message) },
             }));
-            return Ok(true);
+            if !is_new {
+                return Ok(true);
+            }
+            break;
         }
-        if look > limit {
-            return Ok(false);
-        }
-        look = limit.saturating_add(1);
     }
+    Ok(true)
 }

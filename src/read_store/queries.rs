@@ -3,12 +3,13 @@
 /// Columns of a user, a conversation row and a message, in the order that [`super::rows`] reads them.
 macro_rules! user_columns {
     () => {
-        "u.id, u.name, u.picture, u.contactable, u.erased, u.member, u.version, u.sort_key, u.search_name, u.changed"
+        "u.id, u.name, u.picture, u.contactable, u.erased, u.member, u.version, u.sort_key, u.search_name, u.changed, u.erased_at"
     };
 }
 macro_rules! conversation_columns {
     () => {
-        "c.owner, c.contact, c.conversation, c.version, c.sent, c.received, c.read, c.blocked_at, c.listing, c.last_at, c.latest_at, c.changed, c.reshaped, c.removed"
+        "c.owner, c.contact, c.conversation, c.version, c.sent, c.received, c.read, c.blocked_at, c.listing, c.last_at, c.latest_at, c.changed, c.reshaped, c.removed,
+        c.surfaced"
     };
 }
 macro_rules! message_columns {
@@ -39,14 +40,15 @@ macro_rules! last_message {
     };
 }
 
-pub(super) const COLUMNS_OF_USER: usize = 10;
-pub(super) const COLUMNS_OF_CONVERSATION: usize = 14;
+pub(super) const COLUMNS_OF_USER: usize = 11;
+pub(super) const COLUMNS_OF_CONVERSATION: usize = 15;
 pub(super) const COLUMNS_OF_MESSAGE: usize = 8;
 pub(super) const COLUMNS_OF_VIEW: usize = 5 + 7 + COLUMNS_OF_MESSAGE + 1;
 
 pub(super) const USER: &str = concat!("select ", user_columns!(), " from users u where u.id = $1");
 
-pub(super) const USER_CHANGED: &str = "select changed from users where id = $1";
+/// When somebody changed last, and was erased last.
+pub(super) const USER_CHANGED: &str = "select changed, erased_at from users where id = $1";
 
 pub(super) const CONVERSATION: &str = concat!("select ", conversation_columns!(), " from conversations c where c.owner = $1 and c.contact = $2");
 
@@ -57,7 +59,7 @@ pub(super) const RELATION: &str = concat!(
     ", ",
     conversation_columns!(),
     ", t.owner, t.contact, t.conversation, t.version, t.sent, t.received, t.read, t.blocked_at, t.listing, t.last_at, t.latest_at, t.changed,
-        t.reshaped, t.removed
+        t.reshaped, t.removed, t.surfaced
     from users u
     left join conversations c on c.owner = $1 and c.contact = u.id
     left join conversations t on t.owner = u.id and t.contact = $1
@@ -178,11 +180,11 @@ pub(super) const LISTED_BY: &str = "
     select c.owner from conversations o cross join conversations c
     where o.owner = $1 and c.owner = o.contact and c.contact = $1 and c.listing = 'listed'";
 
-/// The rows of an owner that changed since, or whose contact did.
+/// The rows of an owner that changed since, or whose contact did or was erased.
 pub(super) const CHANGED_SINCE: &str = concat!(
     "select ",
     conversation_columns!(),
-    ", u.changed
+    ", u.changed, u.erased_at
     from conversations c join users u on u.id = c.contact
     where c.owner = $1 and (c.changed > $2 or (u.changed > $2 and c.listing = 'listed'))"
 );
@@ -198,12 +200,13 @@ pub(super) const NEWEST_MESSAGES: &str = concat!(
 macro_rules! upsert_users {
     ($source:literal) => {
         concat!(
-            "insert into users (id, name, picture, contactable, erased, member, version, sort_key, search_name, changed) ",
+            "insert into users (id, name, picture, contactable, erased, member, version, sort_key, search_name, changed, erased_at) ",
             $source,
             "
             on conflict (id) do update set
                 name = excluded.name, picture = excluded.picture, contactable = excluded.contactable, erased = excluded.erased, version = excluded.version,
-                sort_key = excluded.sort_key, search_name = excluded.search_name, changed = excluded.changed"
+                sort_key = excluded.sort_key, search_name = excluded.search_name, changed = excluded.changed,
+                erased_at = excluded.erased_at"
         )
     };
 }
@@ -211,13 +214,15 @@ macro_rules! upsert_conversations {
     ($source:literal) => {
         concat!(
             "insert into conversations
-                (owner, contact, conversation, version, sent, received, read, blocked_at, listing, last_at, latest_at, changed, reshaped, removed, blocked) ",
+                (owner, contact, conversation, version, sent, received, read, blocked_at, listing, last_at, latest_at, changed, reshaped, removed,
+                 surfaced, blocked) ",
             $source,
             "
             on conflict (owner, contact) do update set
                 version = excluded.version, sent = excluded.sent, received = excluded.received, read = excluded.read,
                 blocked_at = excluded.blocked_at, listing = excluded.listing, last_at = excluded.last_at, latest_at = excluded.latest_at,
-                changed = excluded.changed, reshaped = excluded.reshaped, removed = excluded.removed, blocked = excluded.blocked"
+                changed = excluded.changed, reshaped = excluded.reshaped, removed = excluded.removed,
+                surfaced = excluded.surfaced, blocked = excluded.blocked"
         )
     };
 }
@@ -227,8 +232,8 @@ macro_rules! insert_messages {
     };
 }
 
-pub(super) const UPSERT_USER: &str = upsert_users!("values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)");
-pub(super) const UPSERT_CONVERSATION: &str = upsert_conversations!("values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)");
+pub(super) const UPSERT_USER: &str = upsert_users!("values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)");
+pub(super) const UPSERT_CONVERSATION: &str = upsert_conversations!("values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)");
 pub(super) const INSERT_MESSAGE: &str = insert_messages!("values ($1, $2, $3, $4, $5, $6, $7, $8)");
 
 /// The same for arrays of columns, where the store has arrays.
@@ -241,11 +246,12 @@ pub(super) mod bulk {
         join conversations c on c.owner = k.owner and c.contact = k.contact"
     );
     pub(in super::super) const UPSERT_USERS: &str = upsert_users!(
-        "select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[], $9::text[], $10::bigint[])"
+        "select * from unnest($1::text[], $2::text[], $3::text[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bytea[], $9::text[], $10::bigint[],
+            $11::bigint[])"
     );
     pub(in super::super) const UPSERT_CONVERSATIONS: &str = upsert_conversations!(
         "select * from unnest($1::text[], $2::text[], $3::uuid[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[], $8::bigint[], $9::text[],
-            $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[])"
+            $10::bigint[], $11::bigint[], $12::bigint[], $13::bigint[], $14::bigint[], $15::text[], $16::bigint[])"
     );
     pub(in super::super) const COPY_MESSAGES: &str =
         "copy messages (conversation, number, sender_number, id, sender, text, sent_at, position) from stdin binary";

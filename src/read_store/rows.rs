@@ -9,7 +9,7 @@ use crate::domain::profile::{Name, Picture, Profile};
 use crate::domain::section::{ChatSection, DetailTemplate, ListTemplate, Title};
 use crate::domain::text::MessageText;
 use crate::domain::user::User;
-use crate::projections::conversations::ConversationRow;
+use crate::projections::conversations::{ConversationRow, Surfaced};
 use crate::projections::messages::MessageRow;
 use crate::projections::section::SectionRow;
 use crate::projections::users::UserRow;
@@ -84,6 +84,7 @@ pub(super) fn user(row: &dyn Columns) -> Result<UserRow, Unreadable> {
         sort_key: row.bytes(7)?.to_vec(),
         search_name: row.text(8)?.to_owned(),
         changed: position(row, 9)?,
+        erased_at: position(row, 10)?,
     })
 }
 
@@ -99,6 +100,7 @@ fn conversation_row(row: &dyn Columns, from: usize) -> Result<ConversationRow, U
         changed: position(row, from + 11)?,
         reshaped: position(row, from + 12)?,
         removed: position(row, from + 13)?,
+        surfaced: Surfaced::from_stored(row.text(from + 14)?).ok_or_else(|| Unreadable::new(from + 14, "no ranges of numbers"))?,
     })
 }
 
@@ -112,9 +114,10 @@ pub(super) fn relation(row: &dyn Columns) -> Result<Relation, Unreadable> {
     Ok(Relation { contact: Some(user(row)?), own: side(own)?, theirs: side(theirs)? })
 }
 
-/// A conversation's row, and the last event that changed the contact's.
-pub(super) fn changed_conversation(row: &dyn Columns) -> Result<(ConversationRow, Position), Unreadable> {
-    Ok((conversation(row)?, position(row, queries::COLUMNS_OF_CONVERSATION)?))
+/// A conversation's row, when the contact's changed last, and when the contact was erased.
+pub(super) fn changed_conversation(row: &dyn Columns) -> Result<(ConversationRow, Position, Position), Unreadable> {
+    let of_contact = queries::COLUMNS_OF_CONVERSATION;
+    Ok((conversation(row)?, position(row, of_contact)?, position(row, of_contact + 1)?))
 }
 
 pub(super) fn message(row: &dyn Columns) -> Result<MessageRow, Unreadable> {
@@ -171,7 +174,7 @@ pub(super) fn number(row: &dyn Columns) -> Result<u64, Unreadable> {
     row.number(0)
 }
 
-/// A row's only column: a position.
-pub(super) fn only_position(row: &dyn Columns) -> Result<Position, Unreadable> {
-    position(row, 0)
+/// A row's two columns: positions.
+pub(super) fn two_positions(row: &dyn Columns) -> Result<(Position, Position), Unreadable> {
+    Ok((position(row, 0)?, position(row, 1)?))
 }

@@ -1,12 +1,13 @@
 //! Arguments of the service itself.
 
 use std::collections::HashMap;
-use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 
 use anyhow::Context as _;
 use axum::http::HeaderValue;
 use clap::{Args, ValueEnum};
+use ipnet::IpNet;
 use jiff::SignedDuration;
 
 use super::{Data, Keys, ViewsUrl};
@@ -88,6 +89,9 @@ pub(in crate::cli) struct Edge {
     /// How many queries and mutations may run at once. More are refused with UNAVAILABLE: come back in a second.
     #[arg(long, env = "ENTRENOUS_MAX_RUNNING", default_value_t = 1_024, value_name = "OPERATIONS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_running: usize,
+    /// How many of them may be of one user. More are refused with `RATE_LIMITED`.
+    #[arg(long, env = "ENTRENOUS_MAX_USER_RUNNING", default_value_t = 256, value_name = "OPERATIONS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub max_user_running: usize,
     /// Whether clients may ask for the schema.
     #[arg(long, env = "ENTRENOUS_INTROSPECTION", default_value = "on", value_name = "POLICY")]
     pub introspection: Introspection,
@@ -100,6 +104,9 @@ pub(in crate::cli) struct Edge {
     /// An origin whose pages may ask, and embed the client, such as <https://app.example.com>; can be given twice, or several with commas.
     #[arg(long, env = "ENTRENOUS_ALLOW_ORIGIN", value_delimiter = ',', value_name = "ORIGIN", value_parser = origin)]
     pub allow_origin: Vec<HeaderValue>,
+    /// A proxy in front, or a network of them such as 10.0.0.0/8, whose X-Forwarded-For says where requests come from; can be given twice, or several with commas.
+    #[arg(long, env = "ENTRENOUS_TRUSTED_PROXY", value_delimiter = ',', value_name = "ADDRESS", value_parser = network)]
+    pub trusted_proxy: Vec<IpNet>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -137,7 +144,7 @@ impl Edge {
             None => HashMap::new(),
         };
         let trusted = graphql::TrustedDocuments { documents, only: self.trusted_documents_only };
-        Ok(graphql::Options { limits, trusted, time: self.request_timeout.unsigned_abs(), running: self.max_running })
+        Ok(graphql::Options { limits, trusted, time: self.request_timeout.unsigned_abs(), running: self.max_running, running_of_user: self.max_user_running })
     }
 }
 
@@ -149,6 +156,13 @@ fn origin(given: &str) -> Result<HeaderValue, String> {
     } else {
         Err("an origin is a scheme, a host and a port where it is not the usual one, such as https://app.example.com".to_owned())
     }
+}
+
+/// An address, or a network.
+fn network(given: &str) -> Result<IpNet, String> {
+    let given = given.trim();
+    let address = || given.parse::<IpAddr>().map(IpNet::from);
+    given.parse().or_else(|_| address()).map_err(|_| "a proxy is an address, or a network such as 10.0.0.0/8".to_owned())
 }
 
 /// An address, or a name that this machine knows.

@@ -47,7 +47,7 @@ async fn measure(arguments: &Bench) -> anyhow::Result<()> {
     bar.set_message("measuring");
     let mut figures = vec![target.lists(plan).await?, target.histories(plan).await?];
     if plan.rate > 0 {
-        figures.extend(target.deliveries(plan).await?);
+        figures.extend(target.deliveries(plan, 0).await?);
     }
     figures.push(target.sends(plan).await?);
     let loaded = own.as_ref().and_then(Own::resident_mib);

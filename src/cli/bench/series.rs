@@ -36,32 +36,44 @@ pub(super) async fn sizes(arguments: &Bench) -> anyhow::Result<()> {
         #[expect(clippy::cast_precision_loss, reason = "a place on an axis")]
         steps.push((messages as f64, step));
     }
-    let title = "What changes as messages become more";
-    draw(arguments.plot.as_deref(), title, "messages stored before the load", Scale::Logarithmic, &steps)
+    let (title, across) = ("What changes as messages become more".to_owned(), "messages stored before the load".to_owned());
+    let plot = Plot { title, across, up: "% of the first".to_owned(), scale: Scale::Logarithmic, lines: lines(&of_the_first(&steps)) };
+    draw(arguments.plot.as_deref(), &plot)
 }
 
-/// Paced messages for so long, and what the service has in memory.
+/// Paced messages for so long, and what the service has in memory. What was measured is drawn also when the load fails.
 pub(super) async fn soak(arguments: &Bench, soak: Duration) -> anyhow::Result<()> {
     let own = Own::start(arguments.users)?;
     let target = target_of(arguments, own.host(), own.secret.as_bytes());
     let plan = plan(arguments)?;
     target.register(|_| ()).await?;
-    let (begun, mut steps) = (Instant::now(), Vec::new());
-    while begun.elapsed() < soak {
-        let figures = target.deliveries(plan).await?;
-        let passed = begun.elapsed();
-        let mut step: Step = Vec::new();
-        for (Figure { p50, p99, .. }, [half, most]) in figures.iter().zip([["send p50, ms", "send p99, ms"], ["delivery p50, ms", "delivery p99, ms"]]) {
-            step.extend([(half, *p50), (most, *p99)]);
+    let (begun, mut steps, mut sent) = (Instant::now(), Vec::new(), 0);
+    let ended = loop {
+        match target.deliveries(plan, sent).await {
+            Ok(figures) => {
+                sent += figures[0].count;
+                let (passed, step) = (begun.elapsed(), soaked(&figures, own.resident_mib()));
+                tell(arguments.format, "seconds", passed.as_secs(), &step, steps.is_empty())?;
+                steps.push((passed.as_secs_f64() / 60.0, step));
+                if passed >= soak {
+                    break Ok(());
+                }
+            }
+            Err(failed) => break Err(failed.into()),
         }
-        if let Some(mib) = own.resident_mib() {
-            #[expect(clippy::cast_precision_loss, reason = "a place on an axis")]
-            step.push(("memory, MiB", mib as f64));
-        }
-        tell(arguments.format, "seconds", passed.as_secs(), &step, steps.is_empty())?;
-        steps.push((passed.as_secs_f64() / 60.0, step));
-    }
-    draw(arguments.plot.as_deref(), &format!("{} messages a second", plan.rate), "minutes", Scale::Linear, &steps)
+    };
+    let title = format!("{} messages a second", plan.rate);
+    let plot = Plot { title, across: "minutes".to_owned(), up: "ms, MiB, messages".to_owned(), scale: Scale::Linear, lines: lines(&steps) };
+    draw(arguments.plot.as_deref(), &plot)?;
+    ended
+}
+
+fn soaked([sends, deliveries]: &[Figure; 2], resident_mib: Option<u64>) -> Step {
+    let mut step: Step =
+        vec![("send p50, ms", sends.p50), ("send p99, ms", sends.p99), ("delivery p50, ms", deliveries.p50), ("delivery p99, ms", deliveries.p99)];
+    #[expect(clippy::cast_precision_loss, reason = "a place on an axis")]
+    step.extend([("shed", Some(sends.shed)), ("memory, MiB", resident_mib)].into_iter().filter_map(|(name, value)| Some((name, value? as f64))));
+    step
 }
 
 fn tell(format: Report, across: &str, at: u64, step: &Step, is_first: bool) -> anyhow::Result<()> {
@@ -81,14 +93,23 @@ fn tell(format: Report, across: &str, at: u64, step: &Step, is_first: bool) -> a
     }
 }
 
-/// Each value in per cent of the first.
-fn draw(plot: Option<&Path>, title: &str, across: &str, scale: Scale, steps: &[(f64, Step)]) -> anyhow::Result<()> {
-    let (Some(path), Some((_, first))) = (plot, steps.first()) else { return Ok(()) };
-    let line = |(n, (name, base)): (usize, &(&str, f64))| {
-        let point = |(at, step): &(f64, Step)| Some((*at, step.get(n)?.1 / base.max(f64::MIN_POSITIVE) * 100.0));
-        Line { name: (*name).to_owned(), points: steps.iter().filter_map(point).collect() }
+/// Each value in per cent of what it was first.
+fn of_the_first(steps: &[(f64, Step)]) -> Vec<(f64, Step)> {
+    let Some((_, first)) = steps.first() else { return Vec::new() };
+    let part = |step: &Step| step.iter().zip(first).map(|((name, value), (_, base))| (*name, value / base.max(f64::MIN_POSITIVE) * 100.0)).collect();
+    steps.iter().map(|(at, step)| (*at, part(step))).collect()
+}
+
+/// A line for each value.
+fn lines(steps: &[(f64, Step)]) -> Vec<Line> {
+    let line = |(n, (name, _)): (usize, &(&str, f64))| {
+        let points = steps.iter().filter_map(|(at, step)| Some((*at, step.get(n)?.1))).collect();
+        Line { name: (*name).to_owned(), points }
     };
-    let lines = first.iter().enumerate().map(line).collect();
-    let plot = Plot { title: title.to_owned(), across: across.to_owned(), up: "% of the first".to_owned(), scale, lines };
+    steps.first().map_or_else(Vec::new, |(_, first)| first.iter().enumerate().map(line).collect())
+}
+
+fn draw(path: Option<&Path>, plot: &Plot) -> anyhow::Result<()> {
+    let Some(path) = path.filter(|_| !plot.lines.is_empty()) else { return Ok(()) };
     std::fs::write(path, plot.svg()).with_context(|| format!("{} cannot be written", path.display()))
 }

@@ -5,13 +5,13 @@ import { announce, notify } from './dom.js';
 import { Failure, ask, command, follow } from './graphql.js';
 import { words } from './words.js';
 
-/** @typedef {{ id: string, name: string, avatarUrl: string, contactable: boolean, canMessage: boolean, blocked: boolean }} User */
+/** @typedef {{ id: string, name: string, avatarUrl: string, contactable: boolean, canMessage: boolean, blocked: boolean, erased: boolean }} User */
 /** @typedef {{ id: string, text: string, sentAt: string, mine: boolean, sender: User }} Message */
 /** @typedef {'BLOCK' | 'UNBLOCK' | 'MARK_AS_READ' | 'DELETE'} Action */
 /** @typedef {{ id: string, contact: User, blocked: boolean, unreadCount: number, lastMessageAt: string, lastMessage: { id: string, text: string, mine: boolean } | null, actions: Action[] }} Row */
 /** @typedef {{ title: string, listTemplate: { number: number, showsAvatar: boolean, showsUnreadBadge: boolean }, detailTemplate: { number: number, photo: 'SQUARE' | 'ROUND' | 'NONE' } }} Section */
 
-export const USER = 'id name avatarUrl contactable canMessage blocked';
+export const USER = 'id name avatarUrl contactable canMessage blocked erased';
 export const MESSAGE = `id text sentAt mine sender { ${USER} }`;
 export const ROW = `id blocked unreadCount lastMessageAt lastMessage { id text mine } actions contact { ${USER} }`;
 const SECTION = 'title listTemplate { number showsAvatar showsUnreadBadge } detailTemplate { number photo }';

@@ -75,6 +75,8 @@ export async function conversation(id, signal) {
   const newest = async () => {
     const { edges: found, pageInfo } = await page({ last: PAGE });
     [edges, hasOlder, hasNewer] = [found, pageInfo.hasPreviousPage, false];
+    // Texts of who was erased are others now.
+    log.replaceChildren();
     drawLog();
     toEnd();
     read();

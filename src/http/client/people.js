@@ -107,7 +107,7 @@ export async function me(_, signal) {
       refused.textContent = said(failure);
     }
   };
-  name.value = chat.me.name;
+  name.value = chat.me.erased ? '' : chat.me.name;
   draw();
   listen('user', ({ id }) => { if (id === chat.me.id) draw(); }, signal);
   return make('section', { class: 'screen' }, bar(words.myProfile), make('div', { class: 'profile' }, portrait,

@@ -205,7 +205,9 @@ impl PostgresLease {
         let (contactable, erased) = (each.of(|row| i64::from(row.user.contactable)), each.of(|row| i64::from(row.user.erased)));
         let (members, versions) = (each.of(|row| integer(row.member)), each.of(|row| integer(row.version)));
         let (sort_keys, search_names, changed) = (each.of(|row| &*row.sort_key), each.of(|row| &*row.search_name), each.of(|row| integer(row.changed.0)));
-        let columns: Parameters<'_, 10> = [&ids, &names, &pictures, &contactable, &erased, &members, &versions, &sort_keys, &search_names, &changed];
+        let erased_at = each.of(|row| integer(row.erased_at.0));
+        let columns: Parameters<'_, 11> =
+            [&ids, &names, &pictures, &contactable, &erased, &members, &versions, &sort_keys, &search_names, &changed, &erased_at];
         self.client.execute(&self.statements.upsert_users, &columns).await.map(|_| ())
     }
 
@@ -221,8 +223,9 @@ impl PostgresLease {
         let (listings, last_at) = (each.of(|row| rows::listing_name(row.side.listing)), each.of(|row| row.last_at.map(|at| at.0)));
         let (latest_at, changed) = (each.of(|row| row.latest_at.map(|at| at.0)), each.of(|row| integer(row.changed.0)));
         let (reshaped, removed) = (each.of(|row| integer(row.reshaped.0)), each.of(|row| integer(row.removed.0)));
+        let surfaced = each.of(|row| row.surfaced.to_string());
         let blocked = each.of(|row| i64::from(row.side.is_blocking()));
-        let columns: Parameters<'_, 15> = [
+        let columns: Parameters<'_, 16> = [
             &owners,
             &contacts,
             &ids,
@@ -237,6 +240,7 @@ impl PostgresLease {
             &changed,
             &reshaped,
             &removed,
+            &surfaced,
             &blocked,
         ];
         self.client.execute(&self.statements.upsert_conversations, &columns).await.map(|_| ())

@@ -118,7 +118,7 @@ fn write_all(connection: &mut Connection, rows: &Rows, checkpoint: Checkpoint) -
 
 fn write_rows(connection: &Connection, changed: &Rows) -> Result<(), rusqlite::Error> {
     let mut user = connection.prepare_cached(queries::UPSERT_USER)?;
-    for UserRow { id, user: state, member, version, sort_key, search_name, changed } in &changed.users {
+    for UserRow { id, user: state, member, version, sort_key, search_name, changed, erased_at } in &changed.users {
         let picture = state.profile.picture.as_ref().map(Picture::as_str);
         user.execute(params![
             id.as_str(),
@@ -130,7 +130,8 @@ fn write_rows(connection: &Connection, changed: &Rows) -> Result<(), rusqlite::E
             version,
             sort_key,
             search_name,
-            changed.0
+            changed.0,
+            erased_at.0
         ])?;
     }
     let mut conversation = connection.prepare_cached(queries::UPSERT_CONVERSATION)?;
@@ -151,6 +152,7 @@ fn write_rows(connection: &Connection, changed: &Rows) -> Result<(), rusqlite::E
             row.changed.0,
             row.reshaped.0,
             row.removed.0,
+            row.surfaced.to_string(),
             side.is_blocking(),
         ])?;
     }
