@@ -14,7 +14,7 @@ use std::thread;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::storage::OpenError;
 
@@ -141,6 +141,17 @@ pub(crate) fn truncate_wal(writer: &Connection) -> Result<bool, rusqlite::Error>
 pub(crate) fn is_full(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     matches!(code, Some(rusqlite::ffi::SQLITE_FULL | rusqlite::ffi::SQLITE_IOERR_SHMSIZE))
+}
+
+/// Whether somebody else has the file for longer than one waits: nothing was written, and it can be tried again.
+pub(crate) fn is_busy(error: &rusqlite::Error) -> bool {
+    error.sqlite_error_code() == Some(rusqlite::ErrorCode::DatabaseBusy)
+}
+
+/// A transaction to write in. It waits for the lock at its beginning: one that reads first is refused at once where a reader
+/// holds the lock for an instant, as it does to see the write-ahead log's index whole.
+pub(crate) fn begin(writer: &Connection) -> Result<Transaction<'_>, rusqlite::Error> {
+    Transaction::new_unchecked(writer, TransactionBehavior::Immediate)
 }
 
 pub(crate) fn open_reader(path: &Path) -> Result<Connection, rusqlite::Error> {

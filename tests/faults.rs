@@ -244,3 +244,26 @@ async fn whatever_the_clock_does_the_order_and_the_times_of_messages_stay() {
     alice.ask("{ me { id } }").await;
     frail.verify().await;
 }
+
+/// As an operator's shell does, or for an instant a reader that looks whether what it sees is whole.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_holds_a_file_for_a_while_is_waited_for() {
+    let server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    alice.sent(&bob, "avant").await;
+    for (file, told) in [("events.db", "another process holds the event log's file"), ("views.db", "the views wait for their stores")] {
+        let other = rusqlite::Connection::open(server.file(file)).expect("opened");
+        other.execute_batch("begin immediate").expect("nobody else writes now");
+        let waiting = tokio::spawn({
+            let (alice, bob) = (alice.clone(), bob.clone());
+            async move { (alice.sent(&bob, "pendant").await, bob.history(&alice).await.expect("a history").len()) }
+        });
+        while !server.log().contains(told) {
+            tokio::task::yield_now().await;
+        }
+        other.execute_batch("rollback").expect("let go");
+        let before = if file == "events.db" { 1 } else { 2 };
+        assert_eq!(waiting.await.expect("answered").1, before + 1, "{file}");
+    }
+    assert_eq!(alice.history(&bob).await.map(|history| history.len()), Some(3));
+}

@@ -88,7 +88,7 @@ impl SqliteKeys {
     /// The keys that the owners have then: these, or those that others made meanwhile.
     pub(super) async fn add(&self, made: Vec<(String, Key)>) -> Result<Vec<StoredKey>, LogError> {
         let add = move |connection: &mut Connection| {
-            let transaction = connection.transaction()?;
+            let transaction = sqlite::begin(connection)?;
             let mut in_use = Vec::new();
             for (owner, key) in &made {
                 transaction.prepare_cached(ADD)?.execute(params![key.name(), owner, key.secret])?;
@@ -102,7 +102,7 @@ impl SqliteKeys {
 
     pub(super) async fn copy(&self, keys: Vec<StoredKey>) -> Result<(), LogError> {
         let copy = move |connection: &mut Connection| {
-            let transaction = connection.transaction()?;
+            let transaction = sqlite::begin(connection)?;
             for StoredKey { name, owner, secret } in &keys {
                 transaction.prepare_cached(ADD)?.execute(params![name, owner, secret])?;
             }
@@ -113,7 +113,7 @@ impl SqliteKeys {
 
     pub(super) async fn begin_erasure(&self, owner: String) -> Result<bool, LogError> {
         let begin = move |connection: &mut Connection| {
-            let transaction = connection.transaction()?;
+            let transaction = sqlite::begin(connection)?;
             transaction.execute(REQUEST, [&owner])?;
             if transaction.execute(DESTROY, [&owner])? > 0 {
                 transaction.execute(BEGIN, [&owner])?;

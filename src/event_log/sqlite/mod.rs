@@ -165,7 +165,7 @@ impl SqliteEventLog {
     #[expect(clippy::unused_async, reason = "the port waits; this log answers at once")]
     pub(super) async fn note_reader(&self, reader: &str) -> Result<(), LogError> {
         let noted = sqlite::open_writer(&self.path, Durability::Full).and_then(|connection| connection.execute(NOTE_READER, [reader]));
-        noted.map(|_| ()).map_err(|error| LogError::Read(error.to_string().into()))
+        noted.map(|_| ()).map_err(|error| failed(&error))
     }
 
     /// The key store that the log has, this one where it had none.
@@ -176,7 +176,7 @@ impl SqliteEventLog {
             connection.execute(BIND_KEYS, [keys])?;
             connection.query_row(KEYS, [], |row| row.get(0))
         };
-        bind().map_err(|error: rusqlite::Error| LogError::Read(error.to_string().into()))
+        bind().map_err(|error: rusqlite::Error| failed(&error))
     }
 
     /// The key store that the log has; none where it has had none yet.
@@ -223,8 +223,13 @@ impl SqliteEventLog {
     #[expect(clippy::unused_async, reason = "the port waits; this log answers at once")]
     async fn read<T>(&self, sql: &'static str, query: impl FnOnce(&mut rusqlite::CachedStatement<'_>) -> Result<T, rusqlite::Error>) -> Result<T, LogError> {
         let answer = self.readers.read(|connection| query(&mut connection.prepare_cached(sql)?));
-        answer.map_err(|error| LogError::Read(error.to_string().into()))
+        answer.map_err(|error| failed(&error))
     }
+}
+
+fn failed(error: &rusqlite::Error) -> LogError {
+    let detail = error.to_string().into();
+    if sqlite::is_busy(error) { LogError::Unavailable(detail) } else { LogError::Read(detail) }
 }
 
 /// Whether there is a log, and one that this version can write. Changes nothing.

@@ -2,7 +2,7 @@
 //! flushed once.
 
 use quick_cache::unsync::Cache;
-use rusqlite::{CachedStatement, Connection, OptionalExtension as _, params};
+use rusqlite::{CachedStatement, Connection, OptionalExtension as _, Transaction, params};
 use tokio::sync::watch;
 
 use super::{FIND_EVENT, stored_event};
@@ -10,7 +10,7 @@ use crate::domain::event::{Position, Timestamp};
 use crate::event_log::merkle::{Frontier, Hash};
 use crate::event_log::orders::{Draft, NotWritten, Outcome, Waiting};
 use crate::event_log::{Clock, LogError, StoredEvent};
-use crate::sqlite::{FileLock, WalKeeper, is_full};
+use crate::sqlite::{self, FileLock, WalKeeper, is_busy, is_full};
 
 const INSERT_STREAM: &str = "insert into streams (name) values (?1)";
 const STREAM_VERSION: &str = "
@@ -104,6 +104,7 @@ impl Writer {
             }
             if let Err(error) = self.wal.tend(&self.connection)
                 && !is_full(&error)
+                && !is_busy(&error)
             {
                 tracing::error!(%error, "the event log could not be folded into its file and stops: look at its disk, then start the service again");
                 return;
@@ -116,7 +117,7 @@ impl Writer {
 
     /// All drafts in one transaction, each with its own outcome.
     fn commit(&mut self, drafts: Vec<Draft>) -> Result<Vec<Outcome>, rusqlite::Error> {
-        let transaction = self.connection.transaction()?;
+        let transaction = begin_at_last(&self.connection)?;
         let now = (self.clock)();
         let (mut position, mut at, mut tree) = (self.position, self.at, self.tree.clone());
         let mut outcomes = Vec::with_capacity(drafts.len());
@@ -137,6 +138,26 @@ impl Writer {
         transaction.commit()?;
         (self.position, self.at, self.tree) = (position, at, tree);
         Ok(outcomes)
+    }
+}
+
+/// Waits for as long as another process, such as an operator's shell, has the file to write to.
+fn begin_at_last(connection: &Connection) -> Result<Transaction<'_>, rusqlite::Error> {
+    let mut waited = false;
+    loop {
+        match sqlite::begin(connection) {
+            Err(error) if is_busy(&error) => {
+                if !std::mem::replace(&mut waited, true) {
+                    tracing::warn!("another process holds the event log's file: nothing is appended until it lets go");
+                }
+            }
+            begun => {
+                if waited {
+                    tracing::info!("the event log can be written again");
+                }
+                return begun;
+            }
+        }
     }
 }
 

@@ -28,7 +28,7 @@ const INBOX = `subscription ($after: String) { inbox(after: $after) { __typename
 /** What everybody needs at once. */
 export const chat = {
   /** @type {User} */
-  me: { id: '', name: '', avatarUrl: '', contactable: true, canMessage: false, blocked: false },
+  me: { id: '', name: '', avatarUrl: '', contactable: true, canMessage: false, blocked: false, erased: false },
   isAdministrator: false,
   /** @type {Section} */
   section: { title: '', listTemplate: { number: 2, showsAvatar: true, showsUnreadBadge: true }, detailTemplate: { number: 2, photo: 'ROUND' } },

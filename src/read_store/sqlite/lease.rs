@@ -93,7 +93,7 @@ impl SqliteLease {
     /// Writes changed rows, and that the log is folded up to `checkpoint`, in one transaction.
     pub(in crate::read_store) async fn apply(&self, rows: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
         let write = move |writer: &mut Writer| {
-            write_all(&mut writer.connection, &rows, checkpoint).map_err(failed)?;
+            write_all(&writer.connection, &rows, checkpoint).map_err(failed)?;
             if !rows.erased.is_empty() {
                 writer.stain = Stain::File;
                 writer.scrub();
@@ -109,8 +109,8 @@ impl SqliteLease {
     }
 }
 
-fn write_all(connection: &mut Connection, rows: &Rows, checkpoint: Checkpoint) -> Result<(), rusqlite::Error> {
-    let transaction = connection.transaction()?;
+fn write_all(connection: &Connection, rows: &Rows, checkpoint: Checkpoint) -> Result<(), rusqlite::Error> {
+    let transaction = sqlite::begin(connection)?;
     write_rows(&transaction, rows)?;
     transaction.prepare_cached(queries::ADVANCE)?.execute(params![checkpoint.position.0, checkpoint.event])?;
     transaction.commit()

@@ -106,8 +106,8 @@ impl Generation {
 
     /// Makes the tables of a file that is not there yet.
     fn create(file: &Path, log: Uuid, with: impl Fn(&Shape) -> String) -> Result<(), rusqlite::Error> {
-        let mut connection = sqlite::open_writer(file, Durability::Cheap)?;
-        let transaction = connection.transaction()?;
+        let connection = sqlite::open_writer(file, Durability::Cheap)?;
+        let transaction = sqlite::begin(&connection)?;
         transaction.execute(queries::CHECKPOINTS_TABLE, [])?;
         for shape in projections::ALL {
             transaction.execute_batch(&with(&shape))?;
@@ -179,7 +179,7 @@ impl SqliteReadStore {
     /// Makes the indexes of a generation that was built, as far as there are none.
     pub(super) async fn finish(&self) -> Result<(), StoreError> {
         let index = |writer: &mut Writer| {
-            let transaction = writer.connection.transaction().map_err(failed)?;
+            let transaction = sqlite::begin(&writer.connection).map_err(failed)?;
             for shape in projections::ALL {
                 transaction.execute_batch(&shape.indexes()).map_err(failed)?;
             }
@@ -259,6 +259,9 @@ impl SqliteReadStore {
 fn failed(error: rusqlite::Error) -> StoreError {
     if sqlite::is_full(&error) {
         return StoreError::NoRoom;
+    }
+    if sqlite::is_busy(&error) {
+        return StoreError::Unavailable(error.to_string().into());
     }
     StoreError::Failed(error.to_string().into())
 }
