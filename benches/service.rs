@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use entrenous::app::projector;
+use entrenous::app::catching_up;
 use entrenous::cli::{new_id, now};
 use entrenous::domain::community::UserRegistered;
 use entrenous::domain::conversation::{ConversationEvent, MessageSent};
@@ -154,7 +154,7 @@ async fn seed(folder: &Path, messages: usize) {
         }
     }
     let store = ReadStore::open(&StoreUrl::Sqlite(folder.join("views.db")), log.id()).await.expect("views");
-    projector::catch_up(&log, &store, new_id()).await.expect("caught up");
+    catching_up::catch_up(&log, &store, new_id()).await.expect("caught up");
     log.close().await;
 }
 

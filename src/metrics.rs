@@ -107,7 +107,7 @@ impl Metrics {
     fn register(&mut self) {
         let registry = &mut self.registry;
         registry.register("commands", "Commands by what became of them", self.commands.clone());
-        let help = "From a command's arrival to its answer: decided, durable, and shown by the views";
+        let help = "From a command's arrival to its answer";
         registry.register_with_unit("command", help, Unit::Seconds, self.command_time.clone());
         registry.register("conflicts", "Decisions on conversations that were made again: another was appended before", self.conflicts.clone());
         registry.register_with_unit("append", "From a batch of appends to its flush", Unit::Seconds, self.append_time.clone());

@@ -150,6 +150,15 @@ impl Server {
         pool.build().expect("a runtime is given for the timeouts")
     }
 
+    /// What the server did not let be done is no damage.
+    pub(crate) fn not_migrated(place: String, error: &refinery::Error) -> OpenError {
+        let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<tokio_postgres::Error>());
+        match cause {
+            Some(cause) => OpenError::Unreachable { place, reason: reason(cause) },
+            None => OpenError::Damaged { place, detail: format!("its migrations do not match: {error}") },
+        }
+    }
+
     pub(crate) fn unreachable(&self, error: &tokio_postgres::Error) -> OpenError {
         OpenError::Unreachable { place: self.place.to_string(), reason: reason(error) }
     }
@@ -179,7 +188,7 @@ pub(crate) fn look_when_notified(
     mut look: impl FnMut(Arc<Client>) -> BoxFuture<'static, Result<(), tokio_postgres::Error>> + Send + 'static,
 ) -> Looking {
     Looking(tokio::spawn(async move {
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut is_lost) = (Backoff::new(), false);
         loop {
             let woken = Arc::new(Notify::new());
             let listening: Result<(), tokio_postgres::Error> = async {
@@ -188,13 +197,18 @@ pub(crate) fn look_when_notified(
                 loop {
                     look(Arc::clone(&client)).await?;
                     backoff.reset();
+                    if std::mem::replace(&mut is_lost, false) {
+                        tracing::info!(place = %server.place, channel, "notified again");
+                    }
                     let _woken_or_not = tokio::time::timeout(now_and_then, woken.notified()).await;
                 }
             }
             .await;
             if let Err(error) = listening {
                 lost();
-                tracing::warn!(place = %server.place, channel, reason = reason(&error), "the connection that is notified was lost");
+                if !std::mem::replace(&mut is_lost, true) {
+                    tracing::warn!(place = %server.place, channel, reason = reason(&error), "the connection that is notified was lost");
+                }
             }
             backoff.wait().await;
         }

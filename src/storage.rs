@@ -85,6 +85,14 @@ pub enum OpenError {
     Unreachable { place: String, reason: String },
 }
 
+impl OpenError {
+    /// Refuses a format that is newer than the last of these migrations.
+    pub(crate) fn unless_known(migrations: &refinery::Runner, found: i64, place: impl FnOnce() -> String) -> Result<(), Self> {
+        let known = migrations.get_migrations().iter().map(|migration| i64::from(migration.version())).max().unwrap_or(0);
+        if found > known { Err(Self::Newer { place: place(), found, known }) } else { Ok(()) }
+    }
+}
+
 fn in_parentheses(holder: &str) -> String {
     if holder.is_empty() { String::new() } else { format!(" ({holder})") }
 }

@@ -1,7 +1,9 @@
 //! What an auditor sees of the log (A2): any part of it, from either end, live, and as lines that become a log again.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use entrenous::audit::lines;
@@ -13,7 +15,8 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
 use crate::support::inside::{Back, Inside, Place};
-use crate::support::process::run;
+use crate::support::process::{BINARY, run};
+use crate::support::socket::Socket;
 use crate::support::{Server, nodes};
 
 /// Five users, a conversation of each with each, blocks and readings between.
@@ -192,6 +195,65 @@ async fn b6_only_an_auditor_sees_the_log() {
         let answer = alice.request(query, json!({})).await.body;
         assert_eq!((&answer["errors"][0]["extensions"]["code"], &answer["data"]), (&json!("FORBIDDEN"), &Value::Null), "{answer}");
     }
+    let admin = server.admin();
+    assert_eq!(admin.request("{ events { edges { cursor } } }", json!({})).await.code(), "FORBIDDEN", "another role");
+    for person in [&alice, &admin] {
+        let mut socket = Socket::signed_in(&server, person).await;
+        socket.subscribe("log", "subscription { eventLog { data } }", json!({})).await;
+        let refused = socket.hear().await.expect("an answer");
+        assert_eq!((&refused["type"], &refused["payload"][0]["extensions"]["code"]), (&json!("error"), &json!("FORBIDDEN")), "{refused}");
+    }
+}
+
+/// Runs the binary; its exit code and what it printed.
+fn code_and_output(arguments: &[&str]) -> (Option<i32>, String) {
+    let output = Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().expect("it runs");
+    (output.status.code(), String::from_utf8(output.stdout).expect("UTF-8"))
+}
+
+#[tokio::test]
+async fn a2_the_command_line_selects_events_and_says_by_its_code_what_came_of_it() {
+    let mut server = Server::start();
+    let [alice, bob, carol] = server.people(["alice", "bob", "carol"]).await;
+    alice.sent(&bob, "un").await;
+    bob.sent(&alice, "deux").await;
+    carol.sent(&alice, "trois").await;
+    let data = server.data().to_str().expect("UTF-8").to_owned();
+    let all = server.event_lines();
+    let text = |event: &Value, field: &str| event[field].as_str().expect("a text").to_owned();
+    let last = all.last().expect("an event").clone();
+    let stream = text(&last, "stream");
+    let (from, to) = (all[1]["position"].to_string(), all[3]["position"].to_string());
+    let (since, until) = (text(&all[2], "at"), text(&all[4], "at"));
+    let selected = |arguments: &[&str]| -> Vec<Value> {
+        let (code, out) = code_and_output(&[&["events", "--data", &data], arguments].concat());
+        assert_eq!(code, Some(0), "{arguments:?}");
+        out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+    };
+    let of = |wanted: &dyn Fn(&Value) -> bool| all.iter().filter(|event| wanted(event)).cloned().collect::<Vec<_>>();
+    assert_eq!(selected(&["--stream", &stream]), of(&|event| event["stream"] == stream.as_str()));
+    assert_eq!(selected(&["--from", &from, "--to", &to]), all[1..=3]);
+    let at = |event: &Value| text(event, "at");
+    assert_eq!(selected(&["--since", &since, "--until", &until]), of(&|event| at(event) >= since && at(event) < until));
+    assert_eq!(selected(&["--type", "MessageSent", "--user", "carol"]).len(), 1);
+
+    for (arguments, code) in [
+        (["verify", "--data", &data].as_slice(), 0),
+        (&["projections", "verify", "--data", &data], 0),
+        (&["erase", "nobody", "--data", &data], 1),
+        (&["events", "--stream", "nothing-like-it", "--data", &data], 2),
+        (&["events", "--whatever"], 2),
+    ] {
+        assert_eq!(code_and_output(arguments).0, Some(code), "{arguments:?}");
+    }
+    server.signal("TERM");
+    assert!(server.wait().success());
+    let sql =
+        |file: &str, statement: &str| rusqlite::Connection::open(server.file(file)).and_then(|connection| connection.execute_batch(statement)).expect("done");
+    sql("views.db", "update conversations set read = 0, received = received + 1 where owner = 'alice'");
+    assert_eq!(code_and_output(&["projections", "verify", "--data", &data]).0, Some(1));
+    sql("events.db", "update events set actor = 'mallory' where position = 4");
+    assert_eq!(code_and_output(&["verify", "--data", &data]).0, Some(1));
 }
 
 fn export(url: &str, more: &[&str]) -> String {
@@ -200,8 +262,9 @@ fn export(url: &str, more: &[&str]) -> String {
     out
 }
 
-fn import(file: &Path, url: &str) -> (bool, String, String) {
-    run(&["import", file.to_str().expect("UTF-8"), "--log", url])
+/// With the keys of the log that was exported.
+fn import(file: &Path, url: &str, from: &Place) -> (bool, String, String) {
+    run(&["import", file.to_str().expect("UTF-8"), "--log", url, "--keys", &from.log_url().replace("events.db", "events.keys")])
 }
 
 async fn an_export_becomes_the_same_log(from: Back, to: Back) {
@@ -214,11 +277,11 @@ async fn an_export_becomes_the_same_log(from: Back, to: Back) {
     let file = place.folder().join("export.jsonl");
     fs::write(&file, &lines).expect("written");
     let count = lines.lines().count();
-    let (ok, out, error) = import(&file, &target);
+    let (ok, out, error) = import(&file, &target, &place);
     assert!(ok && out.contains(&format!("{count} events are in the log")) && out.contains(&format!("{count} of them")), "{out}{error}");
     assert!(error.is_empty(), "no progress where there is no terminal: {error}");
     assert_eq!(export(&target, &[]), lines, "byte by byte");
-    let (ok, out, _) = import(&file, &target);
+    let (ok, out, _) = import(&file, &target, &place);
     assert!(ok && out.contains("; 0 of them"), "{out}");
     let table = export(&target, &["--format", "table", "--user", "eve", "--type", "MessagesRead"]);
     assert_eq!(table.lines().count(), 1 + 2 * 3, "{table}");
@@ -235,8 +298,9 @@ async fn an_export_of_postgresql_becomes_the_same_log_in_a_file() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_no_whole_log_is_not_imported() {
-    let inside = Inside::start().await;
+async fn what_is_no_log_is_not_imported() {
+    let place = Arc::new(Place::new(Back::Sqlite, Back::Sqlite).await);
+    let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
     community(&inside).await;
     let mut bytes = Vec::new();
     lines::write(&mut bytes, &all(inside.app.log()).await).expect("written");
@@ -246,8 +310,8 @@ async fn what_is_no_whole_log_is_not_imported() {
     let (file, target) = (folder.path().join("part.jsonl"), format!("sqlite:{}", folder.path().join("new.db").display()));
     let last = lines.len() - 1;
     for (what, text, said) in [
-        ("a part", lines[7..].join("\n"), "a part of a log cannot be imported"),
-        ("a hole", [&lines[..3], &lines[4..]].concat().join("\n"), "a part of a log cannot be imported"),
+        ("an end", lines[7..].join("\n"), "a part of a stream cannot be imported"),
+        ("a hole", [&lines[..3], &lines[4..]].concat().join("\n"), "a part of a stream cannot be imported"),
         ("twice", [&lines[..], &lines[last..]].concat().join("\n"), "is there twice"),
         ("another order", [&lines[1..2], &lines[..1], &lines[2..]].concat().join("\n"), "line 1"),
         ("no JSON", format!("{}\nwhat?", lines[0]), "line 2: it is not an event"),
@@ -256,17 +320,68 @@ async fn what_is_no_whole_log_is_not_imported() {
         ("in clear", whole.replace("}\n", ",\"opened\":true}\n"), "line 1: what people wrote in it is in clear"),
     ] {
         fs::write(&file, text).expect("written");
-        let (ok, _, error) = import(&file, &target);
+        let (ok, _, error) = import(&file, &target, &place);
         assert!(!ok && error.contains(said), "{what}: {error}");
         assert!(!folder.path().join("new.db").exists(), "{what}: nothing is made");
     }
     fs::write(&file, &whole).expect("written");
-    let (ok, out, error) = import(&file, &target);
+    let (ok, out, error) = import(&file, &target, &place);
     assert!(ok, "{out}{error}");
     let other = whole.replace("\"senderNumber\":2", "\"senderNumber\":9");
     fs::write(&file, other).expect("written");
-    let (ok, _, error) = import(&file, &target);
+    let (ok, _, error) = import(&file, &target, &place);
     assert!(!ok && error.contains("differs"), "{error}");
+    // What the log was earlier is a log.
+    fs::write(&file, lines[..7].join("\n")).expect("written");
+    let (ok, out, error) = import(&file, &format!("sqlite:{}", folder.path().join("earlier.db").display()), &place);
+    assert!(ok && out.contains("7 events are in the log"), "{out}{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_is_not_imported_without_its_keys() {
+    let start = || async {
+        let place = Arc::new(Place::new(Back::Sqlite, Back::Sqlite).await);
+        (Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await, place)
+    };
+    let ((inside, place), (stranger, elsewhere)) = (start().await, start().await);
+    community(&inside).await;
+    let bob = inside.sign_in("bob").await;
+    inside.mutate(&bob, "eraseUser", json!({ "userId": "ann" }), "user { id }").await;
+    stranger.sign_in("ann").await;
+    let (file, folder) = (place.folder().join("export.jsonl"), tempfile::tempdir().expect("a folder"));
+    fs::write(&file, export(&place.log_url(), &[])).expect("written");
+    let (log, keys) = (folder.path().join("new.db"), folder.path().join("new.keys"));
+    let target = format!("sqlite:{}", log.display());
+    let import = |more: &[&str]| run(&[&["import", file.to_str().expect("UTF-8"), "--log", &target], more].concat());
+    let others = elsewhere.folder().join("events.keys");
+    for (more, looked_into) in [(&[] as &[&str], &keys), (&["--keys", &format!("sqlite:{}", others.display())], &others)] {
+        let (ok, _, error) = import(more);
+        assert!(!ok && error.contains(&format!("not in the key store {}", looked_into.display())) && error.contains("--keys"), "{error}");
+        assert!(!log.exists() && !keys.exists(), "nothing is made");
+    }
+    fs::copy(place.folder().join("events.keys"), &keys).expect("copied");
+    let (ok, out, error) = import(&[]);
+    assert!(ok, "{out}{error}");
+    let opened = export(&target, &["--open"]);
+    assert!(opened.contains("\"0 de bob\"") && !opened.contains("de ann"), "who was erased stays so: {opened}");
+}
+
+#[tokio::test]
+async fn a_pipe_is_refused_where_a_file_is_read_twice() {
+    let server = Server::start();
+    server.people(["alice"]).await;
+    let lines = export(&format!("sqlite:{}", server.file("events.db").display()), &[]);
+    let folder = tempfile::tempdir().expect("a folder");
+    let target = format!("sqlite:{}", folder.path().join("new.db").display());
+    for arguments in [&["import", "/dev/stdin", "--log", &target][..], &["verify", "--export", "/dev/stdin"]] {
+        let (reader, mut writer) = std::io::pipe().expect("a pipe");
+        writer.write_all(lines.as_bytes()).expect("there is room");
+        drop(writer);
+        let output = Command::new(BINARY).args(arguments).stdin(reader).output().expect("it runs");
+        let error = String::from_utf8(output.stderr).expect("UTF-8");
+        assert!(!output.status.success() && error.contains("it is read twice, and so has to be a regular file"), "{arguments:?}: {error}");
+    }
+    assert!(!folder.path().join("new.db").exists(), "nothing is made");
 }
 
 #[test]
@@ -351,4 +466,32 @@ async fn a2_a_replay_names_the_event_behind_each_fact() {
         let (ok, out, error) = run(&[&["replay", "--data", server.data().to_str().expect("UTF-8"), "--user", "bob"], more].concat());
         assert!(!ok && out.is_empty() && error.contains(said), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a2_what_could_not_be_folded_is_said_after_what_could() {
+    let mut server = Server::start();
+    let [alice, bob, cleo] = server.people(["alice", "bob", "cleo"]).await;
+    alice.sent(&bob, "un").await;
+    alice.sent(&cleo, "deux").await;
+    server.signal("TERM");
+    assert!(server.wait().success());
+    let break_event = |position: u64| {
+        let log = rusqlite::Connection::open(server.file("events.db")).expect("a log");
+        assert_eq!(log.execute("update events set data = '[]' where position = ?1", [position]).expect("written"), 1);
+    };
+    let data = server.data().to_str().expect("UTF-8");
+    break_event(4);
+    for command in [&["replay", "--user", "alice"][..], &["export-user", "alice"]] {
+        let (ok, out, error) = run(&[command, &["--data", data]].concat());
+        let seen: Value = serde_json::from_str(&out).expect("JSON");
+        let contacts: Vec<_> = seen["conversations"].as_array().expect("a list").iter().map(|row| &row["contact"]["id"]).collect();
+        assert_eq!(contacts, ["cleo"], "{command:?}");
+        assert!(!ok && error.contains("conversation-") && error.contains("position 4") && error.contains("MessageSent"), "{command:?}: {error}");
+    }
+    let (ok, out, error) = run(&["replay", "--user", "alice", "--at", "3", "--data", data]);
+    assert!(ok && error.is_empty(), "it was broken later: {out}{error}");
+    break_event(1);
+    let (ok, out, error) = run(&["export-user", "alice", "--data", data]);
+    assert!(!ok && out.is_empty() && error.contains("community/1"), "{error}");
 }

@@ -16,8 +16,24 @@ fn c4_on_an_open_address_it_needs_a_key_and_says_what_to_set() {
     let (ok, _, error) = run(&["serve", "--listen", "0.0.0.0:0", "--data", path]);
     assert!(!ok && error.contains("--token-secret-file") && error.contains("ENTRENOUS_TOKEN_JWKS"), "{error}");
     assert!(!data.exists(), "nothing was made");
-    let (ok, _, error) = run(&["serve", "--data", path, "--token-secret", "short"]);
-    assert!(!ok && error.contains("at least 32 bytes"), "{error}");
+    for command in [&["serve"] as &[&str], &["token", "alice"]] {
+        let (ok, _, error) = run(&[command, &["--data", path, "--token-secret", "short"]].concat());
+        assert!(!ok && error.contains("at least 32 bytes"), "{command:?}: {error}");
+    }
+    for option in ["--token-audience", "--token-issuer"] {
+        let (ok, _, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data", path, option, "chat"]);
+        assert!(!ok && error.contains("set the key that verifies them"), "{option}: {error}");
+    }
+    for filter in ["warning", "", "info,verbose"] {
+        let (ok, _, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data", path, "--trace", filter]);
+        assert!(!ok && error.contains("is no level"), "{filter:?}: {error}");
+    }
+    std::fs::create_dir(&data).expect("made");
+    std::fs::write(data.join("token.key"), "").expect("as a full disk leaves it");
+    for command in [&["serve", "--listen", "127.0.0.1:0"] as &[&str], &["token", "alice"]] {
+        let (ok, _, error) = run(&[command, &["--data", path]].concat());
+        assert!(!ok && error.contains("token.key") && error.contains("at least 32 bytes"), "{command:?}: {error}");
+    }
 }
 
 #[tokio::test]
@@ -159,10 +175,44 @@ fn a_mistyped_address_is_not_told_again() {
     assert!(error.contains("for '--log <URL>'") && error.contains("sqlite:FILE"), "it is told which, and what is right: {error}");
 }
 
+#[tokio::test]
+async fn u3_an_image_is_where_clients_can_reach_the_service() {
+    let server = Server::start();
+    let avatar = async |server: &Server| server.person("alice").ask("{ me { avatarUrl } }").await["me"]["avatarUrl"].as_str().expect("an address").to_owned();
+    let default = avatar(&server).await;
+    assert_eq!(default, format!("{}/avatar.svg", server.url));
+    assert_eq!(reqwest::get(&default).await.expect("an answer").status(), 200);
+    let behind = Server::start_with(&["--public-url", "https://chat.example/base"]);
+    assert_eq!(avatar(&behind).await, "https://chat.example/base/avatar.svg");
+}
+
+#[tokio::test]
+async fn what_people_write_is_for_the_service_s_user_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    alice.sent(&bob, "salut").await;
+    let mut checked = 0;
+    for entry in std::fs::read_dir(server.data()).expect("a folder") {
+        let entry = entry.expect("a file");
+        let (name, mode) = (entry.file_name().to_string_lossy().into_owned(), entry.metadata().expect("there").permissions().mode());
+        // A lock names a process and nothing else; `views.db` leads to a file.
+        let kind = entry.file_type().expect("there");
+        if kind.is_file() && entry.metadata().expect("there").len() > 0 && entry.path().extension().is_none_or(|kind| kind != "lock") {
+            assert_eq!(mode & 0o077, 0, "{name}: {mode:o}");
+            checked += 1;
+        }
+    }
+    assert!(checked >= 4, "the log, its keys, the views and the key of tokens");
+}
+
 #[test]
 fn every_option_has_its_variable() {
-    for command in ["serve", "token", "events", "import", "replay", "checkpoint", "prove", "verify", "projections", "copy"] {
-        let (_, help, _) = run(&[command, "--help"]);
+    let projections = ["status", "verify", "rebuild", "retry", "drop"].map(|command| vec!["projections", command]);
+    let commands = ["serve", "token", "events", "import", "replay", "checkpoint", "prove", "verify", "copy", "erase", "export-user", "seed", "bench"]
+        .map(|command| vec![command]);
+    for command in projections.into_iter().chain(commands) {
+        let (_, help, _) = run(&[command.as_slice(), &["--help"]].concat());
         let options = help.lines().filter(|line| line.trim_start().starts_with("--")).count();
         assert_eq!(options, help.matches("[env: ENTRENOUS_").count(), "{help}");
     }

@@ -90,6 +90,41 @@ async fn a_log_with_other_events_is_left_as_it_is() {
     assert!(matches!(copy(&source, &source, |_| {}).await, Err(CopyError::Itself)));
 }
 
+/// What was erased since the last copy is erased in the next.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_is_made_again_destroys_the_keys_that_were() {
+    let server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    alice.sent(&bob, "un secret").await;
+    let from = format!("sqlite:{}", server.file("events.db").display());
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = format!("sqlite:{}", folder.path().join("events.db").display());
+    let place = Place::new(Back::Postgres, Back::Postgres).await;
+    let postgres = place.url();
+    let clear = |log: &str| {
+        let (ok, out, error) = run(&["events", "--open", "--log", log]);
+        assert!(ok, "{error}");
+        out.contains("un secret")
+    };
+    for to in [&file, &postgres] {
+        let (ok, _, error) = run(&["copy", "--from", &from, "--to", to]);
+        assert!(ok && clear(to), "{error}");
+    }
+    server.admin().mutate("eraseUser", serde_json::json!({ "userId": "alice" }), "user { erased }").await;
+    for to in [&file, &postgres] {
+        let (ok, _, error) = run(&["copy", "--from", &from, "--to", to]);
+        assert!(ok && !clear(to), "{error}");
+    }
+    // Who comes back has another key, and keeps it wherever it is copied to.
+    alice.mutate("updateProfile", serde_json::json!({ "name": "Rose" }), "user { name }").await;
+    alice.sent(&bob, "un secret de plus").await;
+    let last = format!("sqlite:{}", folder.path().join("last.db").display());
+    for (from, to) in [(&from, &postgres), (&postgres, &last)] {
+        let (ok, _, error) = run(&["copy", "--from", from, "--to", to]);
+        assert!(ok && clear(to), "{error}");
+    }
+}
+
 /// By the command line, while the service runs: the copied log serves the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_service_moves_to_postgresql() {

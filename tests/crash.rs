@@ -97,3 +97,27 @@ async fn verify(server: &Server, people: &[Person], acknowledged: &HashSet<Strin
     assert!(acknowledged.is_subset(&unique), "round {round}: nothing acknowledged is lost");
     assert_eq!(server.events(), SENDERS + stored.len(), "and the log has no more");
 }
+
+/// As an operator's shell does, or a backup: whoever opens and closes a file must not take the write-ahead log from the service.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_looks_into_the_files_takes_nothing_from_them() {
+    let mut server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    let mut sent = Vec::new();
+    for round in 0..2 {
+        for file in ["events.db", "views.db", "events.keys"] {
+            let text = format!("{round} {file}");
+            server.person("alice").sent(&bob, &text).await;
+            let looking = rusqlite::Connection::open(server.file(file)).expect("opened");
+            let tables: i64 = looking.query_row("select count(*) from sqlite_schema", [], |row| row.get(0)).expect("counted");
+            assert!(tables > 0);
+            drop(looking);
+            sent.push(text);
+        }
+        server.person("alice").sent(&bob, "après").await;
+        sent.push("après".to_owned());
+        server.kill();
+        server = server.again();
+        assert_eq!(server.person("bob").history(&alice).await.expect("a history"), sent);
+    }
+}

@@ -125,7 +125,7 @@ async fn values_and_keys_do_not_take_all_memory() {
 
 #[tokio::test]
 async fn an_answer_does_not_grow_without_end() {
-    let server = Server::start();
+    let server = Server::start_with(&["--max-batch", "2"]);
     let [alice, bob] = server.people(["alice", "bob"]).await;
     for _ in 0..50 {
         alice.sent(&bob, &"語".repeat(2_000)).await;
@@ -133,7 +133,12 @@ async fn an_answer_does_not_grow_without_end() {
     let texts: Vec<String> = (0..90).map(|n| format!("a{n}: text")).collect();
     let query = |texts: &str| format!("{{ conversation(with: \"bob\") {{ messages(last: 50) {{ edges {{ node {{ {texts} }} }} }} }} }}");
     assert_eq!(alice.request(&query(&texts.join(" ")), json!({})).await.code(), "QUERY_TOO_COMPLEX");
-    alice.ask(&query(&texts[..20].join(" "))).await;
+    let half = query(&texts[..20].join(" "));
+    alice.ask(&half).await;
+    // A batch is one answer.
+    let batch = reply(post(&alice, &server).json(&[json!({ "query": half }), json!({ "query": half })])).await;
+    let codes: Vec<&Value> = (0..2).map(|n| &batch.body[n]["errors"][0]["extensions"]["code"]).collect();
+    assert_eq!((batch.status, codes), (200, vec![&Value::Null, &json!("QUERY_TOO_COMPLEX")]));
 }
 
 #[tokio::test]
@@ -369,6 +374,44 @@ async fn a_hash_stands_for_a_document_that_was_sent_along_once() {
         alice.ask(query).await;
     }
     assert!(parsed >= 1.0 && (server.metric("entrenous_documents_parsed_total").await - parsed).abs() < 0.5, "a repeated operation costs no parse");
+}
+
+#[tokio::test]
+async fn b6_a_hash_tells_nobody_which_documents_others_sent() {
+    let server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    let block = "mutation { blockUser(input: { userId: \"alice\" }) { user { blocked } } }";
+    let named = |hash: String| json!({ "documentId": hash, "operationName": "x" });
+    let ask = async |person: &Person, body: Value| reply(post(person, &server).json(&body)).await;
+    let registered = json!({ "query": block, "extensions": { "persistedQuery": { "version": 1, "sha256Hash": sha256(block) } } });
+    assert_eq!(ask(&bob, registered).await.body["data"]["blockUser"]["user"]["blocked"], true);
+    for hash in [sha256(block), format!("sha256:{}", sha256(block))] {
+        assert_eq!(ask(&alice, named(hash.clone())).await.code(), "PERSISTED_QUERY_NOT_FOUND");
+        assert_eq!(ask(&bob, named(hash)).await.code(), "GRAPHQL_VALIDATION_FAILED", "his own");
+    }
+    let mut socket = Socket::signed_in(&server, &alice).await;
+    socket.say(&json!({ "id": "1", "type": "subscribe", "payload": named(sha256(block)) })).await;
+    assert_eq!(socket.hear().await.expect("an answer")["payload"][0]["extensions"]["code"], "PERSISTED_QUERY_NOT_FOUND");
+}
+
+#[tokio::test]
+async fn a_list_is_no_object_and_no_member_is_there_twice() {
+    let server = Server::start_with(&["--max-batch", "3"]);
+    let [alice] = server.people(["alice"]).await;
+    for body in
+        ["[[\"{ me { id } }\"]]", "{\"query\":\"{ me { id } }\",\"query\":\"{ roles }\"}", "[{\"query\":\"{ me { id } }\",\"query\":\"{ roles }\"}]", "7"]
+    {
+        let refused = reply(post(&alice, &server).header("content-type", "application/json").body(body)).await;
+        assert_eq!((refused.status, refused.code()), (400, "BAD_USER_INPUT"), "{body}");
+        assert!(refused.body["errors"][0]["message"].as_str().is_some_and(|message| message.starts_with("the request is not `{")), "{}", refused.body);
+    }
+    let sign_in = Client::new().post(format!("{}/sign-in", server.url)).header("content-type", "application/json").body("[\"Alice\"]");
+    assert_eq!(sign_in.send().await.expect("an answer").status(), 400);
+    for message in ["[\"ping\"]", "{\"type\":\"subscribe\",\"id\":\"1\",\"payload\":[\"{ me { id } }\"]}"] {
+        let mut socket = Socket::signed_in(&server, &alice).await;
+        socket.say_text(message).await;
+        assert_eq!(socket.closed().await, Closed(4400), "{message}");
+    }
 }
 
 fn sha256(text: &str) -> String {

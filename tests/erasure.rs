@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use entrenous::app::{App, Settings, Sources, progress, projector};
-use entrenous::audit::views::compare;
+use entrenous::audit::rebuild::{Options, rebuild};
+use entrenous::audit::views::{Extent, compare};
 use entrenous::cli::{new_id, now};
 use entrenous::domain::ids::UserId;
 use entrenous::event_log::EventLog;
@@ -175,6 +176,11 @@ async fn a_version_that_cannot_read_the_whole_log_does_not_serve_it() {
     let (ok, _, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data", &data]);
     assert!(!ok && error.contains("cannot read 1 of the log's events") && error.contains("position 3") && error.contains("MessageEdited"), "{error}");
     assert!(error.contains("--accept-unreadable"), "{error}");
+    // Nor does it fold it for an erasure, and leave a log that looks read.
+    let (ok, _, error) = run(&["erase", "alice", "--data", &data]);
+    assert!(!ok && error.contains("cannot read 1 of the log's events"), "{error}");
+    let (ok, _, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data", &data]);
+    assert!(!ok && error.contains("cannot read 1 of the log's events"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -328,6 +334,96 @@ async fn a_key_store_that_was_killed_while_it_was_written_opens_again() {
     assert!(ok && out.contains("salut"), "{error}");
     let server = server.again();
     assert_eq!(server.person("bob").history(&server.person("alice")).await.expect("a history"), ["salut"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_store_is_brought_up_to_date_by_whoever_writes_and_refused_where_it_is_newer() {
+    let mut server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    alice.sent(&bob, "salut").await;
+    server.signal("TERM");
+    assert!(server.wait().success());
+    let file = server.file("events.keys");
+    let sql = |statements: &str| rusqlite::Connection::open(&file).and_then(|keys| keys.execute_batch(statements)).expect("done");
+    let format = || -> i64 {
+        let keys = rusqlite::Connection::open(&file).expect("a key store");
+        keys.query_row("select max(version) from refinery_schema_history", [], |row| row.get(0)).expect("a version")
+    };
+    let data = server.data().to_str().expect("UTF-8").to_owned();
+    let present = format();
+    sql("alter table erasures drop column begun; alter table erasures drop column told; delete from refinery_schema_history where version = 2");
+    let (ok, out, error) = run(&["events", "--open", "--data", &data]);
+    assert!(ok && out.contains("salut") && format() == 1, "{error}");
+    server = server.again();
+    assert_eq!(format(), present);
+    server.signal("TERM");
+    assert!(server.wait().success());
+    sql(
+        "insert into refinery_schema_history (version, name, applied_on, checksum) select 99, 'later', applied_on, checksum from refinery_schema_history limit 1",
+    );
+    for command in [["serve", "--listen", "127.0.0.1:0", "--data", &data].as_slice(), &["events", "--data", &data]] {
+        let (ok, _, error) = run(command);
+        assert!(!ok && error.contains("events.keys was written by a newer version of this service (format 99"), "{command:?}: {error}");
+    }
+}
+
+/// What could not be written anew when somebody was erased, for want of room say, is after a restart.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pages_that_an_erasure_left_are_written_anew_after_a_restart() {
+    let mut server = Server::start();
+    let [_alice] = server.people(["alice"]).await;
+    server.signal("TERM");
+    assert!(server.wait().success());
+    let views = rusqlite::Connection::open(fs::canonicalize(server.file("views.db")).expect("a file")).expect("views");
+    let flags = || -> i64 { views.pragma_query_value(None, "user_version", |row| row.get(0)).expect("flags") };
+    views.execute_batch("create table freed (word); insert into freed values ('chrysanthème'); drop table freed").expect("written");
+    views.pragma_update(None, "user_version", flags() | 2).expect("written");
+    assert!(!told_by(server.data()).is_empty(), "a page that is free keeps its bytes");
+    server = server.again();
+    while flags() & 2 != 0 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(told_by(server.data()), [""; 0]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_of_before_go_at_every_node_that_folds_the_erasure() {
+    let place = Arc::new(Place::new(Back::Postgres, Back::Sqlite).await);
+    let here = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+    let there = Inside::start_node(Arc::clone(&place), 1, entrenous::graphql::Options::default()).await;
+    let [ann, _bob] = [here.sign_in("ann").await, here.sign_in("bob").await];
+    here.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "un chrysanthème" }), "message { id }").await;
+    there.app.views_reach_head().await.expect("caught up");
+    let options = Options { memory: 1 << 20, compared: Extent::Nothing, switches: true };
+    rebuild(there.app.log(), &place.views(1), new_id(), options, |_| {}).await.expect("rebuilt");
+    here.mutate(&ann, "eraseUser", json!({ "userId": "ann" }), "user { erased }").await;
+    while !told_by(place.folder()).is_empty() {
+        tokio::task::yield_now().await;
+    }
+    here.stop().await;
+    there.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_are_older_than_the_log_are_noticed_before_anything_is_lost() {
+    let mut server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    alice.sent(&bob, "salut").await;
+    server.signal("TERM");
+    assert!(server.wait().success());
+    let older = fs::read(server.file("events.keys")).expect("keys");
+    server = server.again();
+    let [_cleo] = server.people(["cleo"]).await;
+    server.signal("TERM");
+    assert!(server.wait().success());
+    let newest = fs::read(server.file("events.keys")).expect("keys");
+    fs::write(server.file("events.keys"), older).expect("restored");
+    let data = server.data().to_str().expect("UTF-8").to_owned();
+    let (ok, _, error) = run(&["serve", "--listen", "127.0.0.1:0", "--data", &data]);
+    assert!(!ok && error.contains("older than the log") && error.contains("--accept-unreadable"), "{error}");
+    fs::write(server.file("events.keys"), newest).expect("restored");
+    server = server.again();
+    assert_eq!(server.person("cleo").ask("{ me { name } }").await["me"]["name"], "cleo");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

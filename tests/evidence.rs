@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use entrenous::audit::checkpoint::{Checkpoint, CheckpointSigner, origin};
@@ -17,7 +18,7 @@ use crate::auditors::community;
 use crate::support::Server;
 use crate::support::inside::{Back, Inside, Place, sqlite};
 use crate::support::postgres;
-use crate::support::process::run;
+use crate::support::process::{BINARY, run};
 
 const KEY: [u8; 32] = [7; 32];
 
@@ -201,7 +202,9 @@ async fn a_forger_who_makes_all_hashes_anew_is_found_by_a_checkpoint() {
     connection.execute("update merkle set size = 0, frontier = x''", []).expect("changed");
     drop((connection, log));
     // The service itself makes the tree again.
-    EventLog::open(&place.log(), place.keys().as_ref(), Arc::new(entrenous::cli::now)).await.expect("a log").close().await;
+    let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+    let ann = inside.sign_in("ann").await;
+    inside.mutate(&ann, "toggleContactable", json!({ "contactable": true }), "user { id }").await;
     assert_eq!(findings(&place.log(), &[]).await, [""; 0], "nothing in the file tells");
     assert_eq!(findings(&place.log(), &checkpoints[..1]).await, [""; 0], "it was after the first");
     assert_eq!(findings(&place.log(), &checkpoints).await, [Finding::OtherThanCheckpoint { size: tree.size() }.to_string()]);
@@ -226,23 +229,76 @@ async fn an_older_file_put_back_is_found_by_a_checkpoint() {
     assert_eq!(found, [Finding::BeforeCheckpoint { size: newest.size, found: newest.size - 1 }.to_string()]);
 }
 
+/// Writes into a log as whoever has its file or its database can.
+async fn tamper(log: &StoreUrl, sql: &str) {
+    match log {
+        StoreUrl::Sqlite(path) => rusqlite::Connection::open(path).expect("a file").execute_batch(sql).expect(sql),
+        StoreUrl::Postgres(url) => postgres::connect(url).await.batch_execute(&format!("set search_path = entrenous_log; {sql}")).await.expect(sql),
+        StoreUrl::Kurrent(_) => unreachable!("it keeps no tree"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tree_that_is_not_of_all_events_is_found_and_not_signed() {
+    for back in [Back::Sqlite, Back::Postgres] {
+        let place = Arc::new(Place::new(back, Back::Sqlite).await);
+        let last = log_with_a_past(&place).await[1].size;
+        let (tree, nothing) = if back == Back::Sqlite { ("merkle set size", "x''") } else { ("log set tree_size", "''") };
+        // Each after those before it: what is found, and whether what is left is signed.
+        for (change, found, is_signed) in [
+            (format!("update events set hash = null where position = {last}"), &["its leaf was removed"][..], true),
+            (
+                format!("update {tree} = 0, frontier = {nothing}; update events set actor = 'mallory' where position = {last}"),
+                &["its leaf was removed", "the kept tree is of 0"],
+                false,
+            ),
+            (format!("update {tree} = 1, frontier = (select hash from events where position = 1)"), &["its leaf was removed", "the kept tree is of 1"], false),
+            (format!("delete from events where position = {last}"), &["the kept tree is of 1"], false),
+        ] {
+            tamper(&place.log(), &change).await;
+            let findings = findings(&place.log(), &[]).await;
+            assert_eq!(findings.len(), found.len(), "{change}: {findings:?}");
+            assert!(findings.iter().zip(found).all(|(finding, told)| finding.contains(told)), "{change}: {findings:?}");
+            let log = EventLog::open_read_only(&place.log(), None).await.expect("a log");
+            let signed = statement::checkpoint(&log, &signer()).await.map_err(|error| error.to_string());
+            assert!(if is_signed { signed.is_ok() } else { signed.is_err_and(|error| error.contains("`entrenous verify`")) }, "{change}, {back:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_appends_meanwhile_raises_no_alarm() {
+    const EVENTS: u64 = 100;
+    for back in [Back::Sqlite, Back::Postgres] {
+        let place = Arc::new(Place::new(back, Back::Sqlite).await);
+        let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+        let [ann, _bob] = [inside.sign_in("ann").await, inside.sign_in("bob").await];
+        let log = EventLog::open_read_only(&place.log(), None).await.expect("a log");
+        let appending = async {
+            for n in 0..EVENTS {
+                inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": n.to_string() }), "message { id }").await;
+            }
+        };
+        let verifying = async {
+            while log.latest().await.expect("a head").0 < EVENTS {
+                assert_eq!(findings(&place.log(), &[checkpoint(&log).await]).await, [""; 0], "{back:?}");
+            }
+        };
+        tokio::join!(appending, verifying);
+    }
+}
+
 /// The tree of a log that an older version appended to is made when the log is first written again.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_from_before_the_tree_gets_one() {
     for back in [Back::Sqlite, Back::Postgres] {
         let place = Arc::new(Place::new(back, Back::Sqlite).await);
         let checkpoints = log_with_a_past(&place).await;
-        match place.log() {
-            StoreUrl::Sqlite(path) => {
-                let connection = rusqlite::Connection::open(path).expect("a file");
-                connection.execute_batch("update events set hash = null; update merkle set size = 0, frontier = x''").expect("changed");
-            }
-            StoreUrl::Postgres(url) => {
-                let forget = "update entrenous_log.events set hash = null; update entrenous_log.log set tree_size = 0, frontier = ''";
-                postgres::connect(&url).await.batch_execute(forget).await.expect("changed");
-            }
-            StoreUrl::Kurrent(_) => unreachable!("it keeps no tree"),
-        }
+        let no_tree = if back == Back::Sqlite { "update merkle set size = 0, frontier = x''" } else { "update log set tree_size = 0, frontier = ''" };
+        tamper(&place.log(), &format!("update events set hash = null; {no_tree}")).await;
+        assert_eq!(findings(&place.log(), &checkpoints).await, [""; 0], "{back:?}");
+        let unwritten = EventLog::open_read_only(&place.log(), None).await.expect("a log");
+        assert_eq!(checkpoint(&unwritten).await, checkpoints[1], "{back:?}");
         let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
         let bob = inside.sign_in("bob").await;
         inside.mutate(&bob, "sendMessage", json!({ "to": "ann", "text": "encore" }), "message { id }").await;
@@ -265,6 +321,30 @@ async fn the_root_is_of_the_events_wherever_they_are() {
     let copied = checkpoint(&target).await;
     assert_eq!((copied.size, copied.root), (checkpoints[1].size, checkpoints[1].root));
     assert_ne!(copied.origin, checkpoints[1].origin, "it is another log");
+}
+
+#[tokio::test]
+async fn a_verdict_stands_though_nobody_reads_it() {
+    let mut server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    alice.sent(&bob, "un").await;
+    server.signal("TERM");
+    assert!(server.wait().success());
+    let code = |arguments: &[&str]| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = Command::new(BINARY);
+        command.args(arguments).arg("--data").arg(server.data()).stdin(Stdio::null()).stdout(writer).stderr(Stdio::null());
+        command.status().expect("it runs").code()
+    };
+    for (command, file, change) in [
+        (&["projections", "verify"][..], "views.db", "update messages set text = 'autre chose'"),
+        (&["verify"], "events.db", "update events set actor = 'mallory' where position = 3"),
+    ] {
+        assert_eq!(code(command), Some(0), "{command:?}");
+        rusqlite::Connection::open(server.file(file)).expect("a file").execute_batch(change).expect("changed");
+        assert_eq!(code(command), Some(1), "{command:?}");
+    }
 }
 
 fn succeeds(arguments: &[&str]) -> String {
@@ -315,6 +395,12 @@ async fn checkpoints_and_proofs_are_made_beside_the_service_and_checked_elsewher
     let altered = file("altered.jsonl", &lines.replace("\"senderNumber\":1", "\"senderNumber\":9"));
     fails(&["verify", "--data", &nowhere, "--verifier", verifier, "--export", &altered, "--checkpoint", &first], "DIFFERS");
     let signed = fs::read_to_string(&first).expect("a checkpoint");
+    for (name, mailed) in [("longer", format!("{signed}\n\n")), ("returns", signed.replace('\n', "\r\n") + "\r\n")] {
+        let mailed = file(name, &mailed);
+        assert!(succeeds(&["verify", "--data", data, "--checkpoint", &mailed]).contains("(3 events): extended since"), "{name}");
+        let proof = succeeds(&["prove", "--data", data, "--since", &mailed]);
+        assert_eq!(proof, fs::read_to_string(&consistency).expect("a proof"), "{name}");
+    }
     let other = file("other", &signed.replace("\n3\n", "\n4\n"));
     fails(&["verify", "--data", data, "--checkpoint", &other], "its signature does not fit");
     let stranger = CheckpointSigner::new(&[9; 32]).verifier().to_string();

@@ -13,7 +13,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::crash::whole_history;
-use crate::support::process::run;
+use crate::support::process::{BINARY, run};
 use crate::support::{Person, Server};
 
 /// Less than an operation may take.
@@ -173,9 +173,13 @@ async fn on_a_full_disk_nothing_is_lost_and_it_goes_on_when_there_is_room() {
         assert!(codes.len() == 8 && codes.iter().all(|code| code == "UNAVAILABLE"), "{codes:?}");
         assert!(frail.failed() > 0);
         for person in &frail.people {
-            let asked = person.request("{ conversations(first: 9) { edges { node { lastMessage { text } } } } }", Value::Null);
-            let reply = tokio::time::timeout(PATIENCE, asked).await.expect("nobody waits for room");
-            assert!(reply.status == 200 || (reply.status, reply.code()) == (503, "UNAVAILABLE"), "{}", reply.body);
+            let fields = ["conversations { totalCount }", "me { name }", "user(id: \"user1\") { name }", "node(id: \"user1\") { id }"];
+            for field in fields {
+                let query = format!("{{ {field} }}");
+                let reply = tokio::time::timeout(PATIENCE, person.request(&query, Value::Null)).await.expect("nobody waits for room");
+                let expected = if reply.code().is_empty() { (200, "", false) } else { (503, "UNAVAILABLE", true) };
+                assert_eq!((reply.status, reply.code(), reply.headers.contains_key("retry-after")), expected, "{}", reply.body);
+            }
         }
         frail.let_fail(Fault::None, 0);
         frail.is_well_again().await;
@@ -185,6 +189,28 @@ async fn on_a_full_disk_nothing_is_lost_and_it_goes_on_when_there_is_room() {
     frail.verify().await;
     let told = frail.server().log();
     assert!(told.contains("the disk is full"), "{told}");
+}
+
+/// Tables are made and brought up to date whole or not at all.
+#[test]
+fn a_disk_that_fills_at_the_first_start_leaves_nothing_that_is_called_damaged() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let orders = folder.path().join("faults");
+    for after in (0..40).chain((40..130).step_by(6)) {
+        let data = folder.path().join(format!("data{after}"));
+        let seed = |fault: Option<Fault>| {
+            let numbers = [fault.map_or(0, |fault| fault as i64), after, 0, 0].map(i64::to_ne_bytes).concat();
+            fs::write(&orders, numbers).expect("orders");
+            let mut command = Command::new(BINARY);
+            command.args(["seed", "--users", "2", "--conversations", "1", "--messages", "3", "--data"]).arg(&data);
+            let output = command.env("LD_PRELOAD", INJECTOR.as_os_str()).env("ENTRENOUS_FAULTS", &orders).output().expect("it runs");
+            (output.status.success(), String::from_utf8_lossy(&output.stderr).into_owned())
+        };
+        let (_, told) = seed(Some(Fault::FullDisk));
+        assert!(!told.contains("damaged"), "after {after}: {told}");
+        let (ok, told) = seed(None);
+        assert!(ok || told.contains("the log has events"), "after {after}: {told}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

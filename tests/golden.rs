@@ -92,6 +92,11 @@ fn a_shape_of_a_newer_version_is_refused_by_its_number() {
     assert!(matches!(decode("MessageSent", newer), Err(DecodeError::Newer { kind: "MessageSent", shape: 3 })));
     let none = newer.replace("\"shape\":3", "\"shape\":0");
     assert!(matches!(decode("MessageSent", &none), Err(DecodeError::Newer { shape: 0, .. })));
+    for (kind, shape, name, data) in corpus().into_iter().filter(|(kind, shape, ..)| PRESENT.contains(&(kind, *shape))) {
+        let (begun, last) = (data.replace(&format!("\"shape\":{shape},"), ""), format!(",\"shape\":{}}}", shape + 1));
+        let newer = begun.strip_suffix('}').expect("an object").to_owned() + &last;
+        assert!(matches!(decode(&kind, &newer), Err(DecodeError::Newer { shape: found, .. }) if found == shape + 1), "{name}");
+    }
 }
 
 #[test]

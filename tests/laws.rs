@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use entrenous::app::access::Viewer;
-use entrenous::app::projector;
+use entrenous::app::catching_up;
 use entrenous::audit::replay::{Moment, Replay, SeenMessage, replay};
 use entrenous::domain::event::Position;
 use entrenous::domain::ids::UserId;
@@ -345,7 +345,7 @@ fn a1_what_grew_from_kurrentdb_equals_what_is_rebuilt_from_it() {
 async fn rebuild(inside: &Inside, views: &StoreUrl) {
     let log = inside.app.log();
     let store = ReadStore::open(views, log.id()).await.expect("an empty store");
-    projector::catch_up(log, &store, entrenous::cli::new_id()).await.expect("caught up");
+    catching_up::catch_up(log, &store, entrenous::cli::new_id()).await.expect("caught up");
 }
 
 /// What the blocked sender's open client is told until it is as new as the log, without cursors.

@@ -1,9 +1,13 @@
 //! A community that is written to a log, and load on it.
 
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use serde_json::{Value, json};
 
 use crate::support::Server;
-use crate::support::process::run;
+use crate::support::process::{BINARY, run};
 
 fn succeeds(arguments: &[&str]) -> String {
     let (ok, out, error) = run(arguments);
@@ -83,4 +87,25 @@ fn what_changes_with_more_messages_and_with_time_is_drawn() {
     }
     let (ok, _, error) = run(&["bench", "--sizes", "10", "--url", "http://127.0.0.1:1"]);
     assert!(!ok && error.contains("cannot be used with"), "{error}");
+}
+
+#[test]
+fn a_load_that_is_told_to_stop_removes_its_service_and_draws_what_it_measured() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (temporary, plot) = (folder.path().join("temporary"), folder.path().join("soak.svg"));
+    std::fs::create_dir(&temporary).expect("made");
+    let mut command = Command::new(BINARY);
+    command.args(["bench", "--users", "10", "--clients", "2", "--duration", "200ms", "--rate", "30", "--soak", "10m", "--plot"]).arg(&plot);
+    let mut bench = command.env("TMPDIR", &temporary).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("started");
+    let mut lines = BufReader::new(bench.stdout.take().expect("its output")).lines();
+    assert!(lines.by_ref().take(2).all(|line| line.is_ok()), "it measures");
+    assert!(Command::new("kill").arg(bench.id().to_string()).status().expect("told").success());
+
+    assert!(!bench.wait().expect("ended").success());
+    assert_eq!(std::fs::read_dir(&temporary).expect("there").count(), 0);
+    let speaks_of_it =
+        |process: &Path| std::fs::read(process.join("cmdline")).is_ok_and(|line| String::from_utf8_lossy(&line).contains(&*temporary.to_string_lossy()));
+    let left = std::fs::read_dir("/proc").expect("processes").filter(|entry| entry.as_ref().is_ok_and(|entry| speaks_of_it(&entry.path()))).count();
+    assert_eq!(left, 0, "its service runs on");
+    assert!(std::fs::read_to_string(&plot).expect("a plot").starts_with("<svg "));
 }

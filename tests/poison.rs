@@ -20,6 +20,7 @@ use crate::projections::tamper;
 use crate::support::Server;
 use crate::support::inside::{Back, Inside, Place, dump};
 use crate::support::process::run;
+use crate::support::socket::Socket;
 
 /// Writes other data into a stored event of a log in a file.
 fn set_data(log: &StoreUrl, event: &StoredEvent, data: &str) {
@@ -172,10 +173,23 @@ async fn what_is_parked_is_told_and_retried_by_the_command_line() {
         let (ok, out, error) = projections(&["retry"]);
         assert!(!ok && out.contains(&with_bob) && error.contains("1 of 1 cannot be folded yet"), "{out}{error}");
         set_data(&log, &greeting, &greeting.data);
+        let mut inbox = None;
+        if is_running {
+            let mut told = Socket::inbox(&server, &server.person("alice")).await;
+            server.person("alice").sent(&server.person("cleo"), "plus tard").await;
+            assert_eq!(told.event().await["__typename"], "MessageAdded");
+            inbox = Some(told);
+        }
         let (ok, out, error) = projections(&["retry", &with_bob]);
         assert!(ok && out == "1 folded again\n", "{out}{error}");
+        if let Some(mut told) = inbox {
+            // What is there now is older than what was told.
+            for expected in ["ResetRequired", "CaughtUp"] {
+                assert_eq!(told.event().await["__typename"], expected);
+            }
+        }
         let (ok, out, error) = projections(&["verify"]);
-        assert!(ok && out.contains("2 of messages"), "{out}{error}");
+        assert!(ok && out.contains(if is_running { "3 of messages" } else { "2 of messages" }), "{out}{error}");
         if is_running {
             assert!(server.metric("entrenous_projection_parked").await.abs() < f64::EPSILON);
             let alice = server.person("alice");

@@ -5,15 +5,17 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
-use entrenous::app::projector::catch_up;
+use entrenous::app::catching_up::catch_up;
 use entrenous::cli::new_id;
 use entrenous::domain::collation::searchable;
+use entrenous::domain::conversation::{Listing, Side};
 use entrenous::domain::event::{Position, Timestamp};
 use entrenous::domain::ids::{ConversationId, MessageId, UserId};
 use entrenous::domain::profile::{Name, Profile};
 use entrenous::domain::text::MessageText;
 use entrenous::domain::user::User;
 use entrenous::event_log::EventLog;
+use entrenous::projections::conversations::{ConversationRow, Surfaced};
 use entrenous::projections::messages::MessageRow;
 use entrenous::projections::users::UserRow;
 use entrenous::read_store::{Checkpoint, DirectoryKey, Lease, ListKey, ListOrder, OpenError, Page, ReadStore, Rows, Run, Slice, StoreError, Take, UserView};
@@ -218,6 +220,63 @@ fn message(number: u64) -> MessageRow {
         text: MessageText::from_stored("salut"),
         sent_at: Timestamp(7),
         position: Position(number),
+    }
+}
+
+/// L2: rows of one moment go by the conversation's id, the blocked ones apart.
+async fn ties_are_paged_without_a_gap(back: Back) {
+    /// By contact.
+    const IDS: [u128; 9] = [5, 3, 8, 1, 9, 2, 7, 4, 6];
+    let place = Place::new(Back::Sqlite, back).await;
+    let store = open(&place, LOG).await;
+    let lease = lead(&store, new_id()).await;
+    let row = |(n, id): (usize, u128)| ConversationRow {
+        owner: user("ann"),
+        contact: user(&format!("c{n}")),
+        conversation: ConversationId(Uuid::from_u128(id)),
+        version: 1,
+        side: Side { received: 1, blocked_at: (n % 3 == 0).then_some(1), listing: Listing::Listed, ..Side::default() },
+        last_at: Some(Timestamp(if n == 8 { 8 } else { 7 })),
+        latest_at: Some(Timestamp(7)),
+        changed: Position(1),
+        reshaped: Position(0),
+        removed: Position(0),
+        surfaced: Surfaced::default(),
+    };
+    let users = std::iter::once("ann".to_owned()).chain((0..9).map(|n| format!("c{n}"))).zip(1..).map(|(id, member)| person(&id, member)).collect();
+    let rows = Rows { users, conversations: IDS.into_iter().enumerate().map(row).collect(), ..Rows::default() };
+    lease.apply(rows, at(1)).await.expect("written");
+    let ann = user("ann");
+    let key = |view: &UserView| {
+        let row = view.conversation.as_ref().expect("a listed row");
+        ListKey { blocked: row.side.is_blocking(), last_at: row.last_at.unwrap_or_default(), conversation: row.id }
+    };
+    for (order, expected) in [
+        (ListOrder::OldestFirst, ["c5", "c1", "c7", "c2", "c4", "c8", "c3", "c0", "c6"]),
+        (ListOrder::NewestFirst, ["c8", "c4", "c2", "c7", "c1", "c5", "c6", "c0", "c3"]),
+    ] {
+        for (size, forwards) in [(1, true), (2, true), (4, true), (1, false), (2, false), (4, false)] {
+            let (mut seen, mut after, mut before) = (Vec::new(), None, None);
+            loop {
+                let take = if forwards { Take::First(size) } else { Take::Last(size) };
+                let page = store.list(&ann, order, Slice { after, before, take }).await.expect("answered");
+                let ids: Vec<String> = page.rows.iter().map(|view| view.id.to_string()).collect();
+                let end = if forwards { seen.len() } else { 0 };
+                drop(seen.splice(end..end, ids));
+                let (place, more) = if forwards { (page.rows.last(), page.has_next) } else { (page.rows.first(), page.has_previous) };
+                let Some(place) = place.filter(|_| more) else { break };
+                (after, before) = if forwards { (Some(key(place)), None) } else { (None, Some(key(place))) };
+            }
+            assert_eq!(seen, expected, "{back:?} {order:?} by {size}, forwards: {forwards}");
+        }
+    }
+    lease.release().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l2_ties_are_paged_without_a_gap() {
+    for back in BOTH {
+        ties_are_paged_without_a_gap(back).await;
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use entrenous::app::projector::fold_up_to;
+use entrenous::app::catching_up::fold_up_to;
 use entrenous::audit::rebuild::{Options, Rebuilt, Step, rebuild};
 use entrenous::audit::views::{Extent, ViewsError, compare};
 use entrenous::cli::new_id;

@@ -44,7 +44,8 @@ impl App {
     /// # Errors
     /// A fault.
     pub async fn toggle_contactable(&self, viewer: &Viewer, contactable: bool) -> Result<(), AppError> {
-        self.command_user(viewer, viewer.id(), |_| UserCommand::ToggleContactable(contactable)).await
+        let (app, by) = (self.clone(), viewer.clone());
+        self.to_its_end(viewer, async move { app.command_user(&by, by.id(), |_| UserCommand::ToggleContactable(contactable)).await }).await
     }
 
     /// Changes the viewer's own profile (U3).
@@ -54,14 +55,15 @@ impl App {
     pub async fn update_profile(&self, viewer: &Viewer, change: ProfileChange) -> Result<(), AppError> {
         let name = change.name.as_deref().map(Name::parse).transpose()?;
         let picture = change.picture.map(|url| url.as_deref().map(Picture::parse).transpose()).transpose()?;
-        self.command_user(viewer, viewer.id(), |user| {
+        let (app, by) = (self.clone(), viewer.clone());
+        let command = move |user: &User| {
             let profile = Profile {
                 name: name.clone().unwrap_or_else(|| user.profile.name.clone()),
                 picture: picture.clone().unwrap_or_else(|| user.profile.picture.clone()),
             };
             UserCommand::UpdateProfile(profile)
-        })
-        .await
+        };
+        self.to_its_end(viewer, async move { app.command_user(&by, by.id(), command).await }).await
     }
 
     /// Configures the section (C1).
@@ -72,18 +74,24 @@ impl App {
         let title = change.title.as_deref().map(section::Title::parse).transpose()?;
         let list_template = change.list_template.map(TryInto::try_into).transpose()?;
         let detail_template = change.detail_template.map(TryInto::try_into).transpose()?;
+        let wanted = move |present: &ChatSection| ChatSection {
+            title: title.clone().unwrap_or_else(|| present.title.clone()),
+            list_template: list_template.unwrap_or(present.list_template),
+            detail_template: detail_template.unwrap_or(present.detail_template),
+        };
+        let (app, by) = (self.clone(), administrator.viewer().clone());
+        self.to_its_end(administrator.viewer(), async move { app.command_section(&by, wanted).await }).await
+    }
+
+    async fn command_section(&self, viewer: &Viewer, wanted: impl Fn(&ChatSection) -> ChatSection) -> Result<ChatSection, AppError> {
         let command = self.new_id();
         for _ in 0..ATTEMPTS {
             self.views_reach_head().await?;
             let row = self.0.store.section().await?.unwrap_or_default();
-            let wanted = ChatSection {
-                title: title.clone().unwrap_or_else(|| row.section.title.clone()),
-                list_template: list_template.unwrap_or(row.section.list_template),
-                detail_template: detail_template.unwrap_or(row.section.detail_template),
-            };
-            let events = section::decide(&row.section, wanted.clone());
-            if self.append_or_conflict(administrator.viewer(), command, Stream::Section, row.version, events).await? {
-                return Ok(wanted);
+            let section = wanted(&row.section);
+            let events = section::decide(&row.section, section.clone());
+            if self.append_or_conflict(viewer, command, Stream::Section, row.version, events).await? {
+                return Ok(section);
             }
         }
         Err(Fault::Contended.into())
@@ -104,12 +112,17 @@ impl App {
             .collect::<Result<Vec<_>, Refusal>>()?;
         let mut once = HashSet::new();
         let ids = newcomers.iter().map(|(id, _)| id.clone()).filter(|id| once.insert(id.clone())).collect();
-        let viewer = administrator.viewer();
-        let registered_before = self.register(viewer, newcomers.clone()).await?;
-        for (id, profile) in newcomers.iter().filter(|(id, _)| registered_before.contains(id)) {
+        let (app, by) = (self.clone(), administrator.viewer().clone());
+        self.to_its_end(administrator.viewer(), async move { app.register_or_bring_back(&by, newcomers).await }).await?;
+        Ok(ids)
+    }
+
+    async fn register_or_bring_back(&self, viewer: &Viewer, users: Vec<(UserId, Profile)>) -> Result<(), AppError> {
+        let registered_before = self.register(viewer, users.clone()).await?;
+        for (id, profile) in users.iter().filter(|(id, _)| registered_before.contains(id)) {
             self.command_user(viewer, id, |_| UserCommand::ComeBack(profile.clone())).await?;
         }
-        Ok(ids)
+        Ok(())
     }
 
     /// Appends registrations within the plan's limit (U5). The views say who is a member and the

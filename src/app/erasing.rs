@@ -19,22 +19,27 @@ use crate::read_store::{OpenError, ReadStore};
 /// How often it is looked whether another process asks for an erasure.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// What became of views that were kept from before, and hold what was erased.
+/// Where what was erased may be left, though nobody is shown it any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FormerViews {
-    Gone,
-    /// A rebuild has them: they are removed when it is over. What it makes folds the erasure itself.
-    InUse,
+pub enum Left {
+    Nowhere,
+    /// In views that were kept from before and that a rebuild has: they are removed when it is over. What it makes folds the
+    /// erasure itself.
+    FormerViews,
+    /// In pages of the views, which have no room to be written anew, or are read by somebody for long.
+    Pages,
 }
 
 impl App {
-    /// Erases a user for an administrator. Of who was erased nothing is left to do.
+    /// Erases a user for an administrator: nobody is shown anything of theirs any more. What is left in pages and in views of before
+    /// goes when it can. Who was erased already stays so.
     ///
     /// # Errors
     /// [`Refusal::UserNotFound`], or a fault: what was begun is ended by [`App::erase_when_asked`].
     pub async fn erase_user(&self, administrator: &Administrator, user: &str) -> Result<UserId, AppError> {
         let user = UserId::parse(user).map_err(|_| Refusal::UserNotFound)?;
-        self.erase(&user, administrator.viewer().metadata(self.new_id())).await?;
+        let (app, by, erased) = (self.clone(), administrator.viewer().metadata(self.new_id()), user.clone());
+        self.to_its_end(administrator.viewer(), async move { app.erase(&erased, by).await }).await?;
         Ok(user)
     }
 
@@ -42,8 +47,18 @@ impl App {
     ///
     /// # Errors
     /// As for [`App::erase_user`].
-    pub async fn erase_by_operator(&self, user: &UserId) -> Result<FormerViews, AppError> {
+    pub async fn erase_by_operator(&self, user: &UserId) -> Result<Left, AppError> {
         self.erase(user, self.by_nobody()).await
+    }
+
+    /// Ends what was left of an erasure, as far as it can be ended now. What the person wrote since, who may have come back, is
+    /// theirs.
+    ///
+    /// # Errors
+    /// A fault.
+    pub async fn go_on_erasing(&self, user: &UserId) -> Result<Left, AppError> {
+        let _one_at_a_time = self.0.erasing.lock().await;
+        self.end_erasure(user).await
     }
 
     fn by_nobody(&self) -> Metadata {
@@ -53,12 +68,12 @@ impl App {
 
     /// First the note and the key, then the event, which purges the views; last the note goes. Whatever comes in between,
     /// whoever finds the note does it all again.
-    async fn erase(&self, user: &UserId, metadata: Metadata) -> Result<FormerViews, AppError> {
+    async fn erase(&self, user: &UserId, metadata: Metadata) -> Result<Left, AppError> {
         let _one_at_a_time = self.0.erasing.lock().await;
         self.erase_alone(user, metadata).await
     }
 
-    async fn erase_alone(&self, user: &UserId, metadata: Metadata) -> Result<FormerViews, AppError> {
+    async fn erase_alone(&self, user: &UserId, metadata: Metadata) -> Result<Left, AppError> {
         self.tell_of_erasure(user, metadata).await?;
         self.0.log.keys().erasure_is_told(user).await?;
         self.end_erasure(user).await
@@ -76,12 +91,17 @@ impl App {
     }
 
     /// What is left once the log and the views tell of it.
-    async fn end_erasure(&self, user: &UserId) -> Result<FormerViews, AppError> {
-        let former = self.drop_former_views().await?;
-        if former == FormerViews::Gone {
+    async fn end_erasure(&self, user: &UserId) -> Result<Left, AppError> {
+        let left = match ReadStore::drop_others(self.0.store.url()).await {
+            Ok(_) if self.0.store.clean().await? => Left::Nowhere,
+            Ok(_) => Left::Pages,
+            Err(OpenError::InUse { .. }) => Left::FormerViews,
+            Err(error) => return Err(Fault::FormerViews(error.to_string().into()).into()),
+        };
+        if left == Left::Nowhere {
             self.0.log.keys().erasure_is_done(user).await?;
         }
-        Ok(former)
+        Ok(left)
     }
 
     async fn tell_of_erasure(&self, user: &UserId, metadata: Metadata) -> Result<(), AppError> {
@@ -104,14 +124,6 @@ impl App {
             }
         }
         Err(Fault::Contended.into())
-    }
-
-    async fn drop_former_views(&self) -> Result<FormerViews, AppError> {
-        match ReadStore::drop_others(self.0.store.url()).await {
-            Ok(_) => Ok(FormerViews::Gone),
-            Err(OpenError::InUse { .. }) => Ok(FormerViews::InUse),
-            Err(error) => Err(Fault::FormerViews(error.to_string().into()).into()),
-        }
     }
 
     /// Erases whoever other processes ask for through the key store, and ends what a crash cut short, until told to stop.

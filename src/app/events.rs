@@ -12,8 +12,8 @@ use crate::read_store::{Slice, Take};
 pub use crate::event_log::StoredEvent;
 pub use crate::event_log::selection::Selection;
 
-/// Events looked at for one page.
-const PATIENCE: usize = 1_000_000;
+/// Events looked at for one page, and as many again for whether there are more.
+const PATIENCE: usize = 500_000;
 /// Events read at once while the log grows.
 const BATCH: usize = 256;
 
@@ -60,6 +60,8 @@ impl App {
     pub fn event_log(&self, _: &Auditor, selection: Selection, after: Option<Position>) -> impl Stream<Item = Result<StoredEvent, AppError>> + use<> {
         let follow = self.0.log.follow(after.unwrap_or_else(|| self.0.log.head()));
         let batches = stream::try_unfold(follow, |mut follow| async move {
+            // A log in a file never waits; others are to have their turn.
+            tokio::task::yield_now().await;
             let events = follow.next_stored(BATCH).await?;
             Ok::<_, AppError>(Some((stream::iter(events.into_iter().map(Ok)), follow)))
         });

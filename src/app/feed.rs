@@ -13,10 +13,11 @@ use tokio::sync::mpsc;
 
 use super::access::Viewer;
 use super::{App, AppError};
-use crate::domain::event::Position;
+use crate::domain::conversation::ConversationEvent;
+use crate::domain::event::{Event, Position, RecordedEvent};
 use crate::domain::ids::UserId;
 use crate::metrics::{Held, METRICS};
-use crate::read_store::{InboxItem, ItemChange, Missed};
+use crate::read_store::{InboxItem, ItemChange, Missed, ReadStore, StoreError};
 
 /// Items that may wait for one subscription.
 const WAITING: usize = 256;
@@ -79,6 +80,29 @@ impl Hub {
                 own.remove();
             }
         }
+    }
+
+    /// Whose open clients an event may concern: a message its two users, what somebody does for themselves nobody
+    /// else (B6), a profile its user and those in whose lists they stand, the section everybody.
+    pub(super) async fn who_is_concerned(&self, store: &ReadStore, recorded: &RecordedEvent) -> Result<Vec<UserId>, StoreError> {
+        if self.is_empty() {
+            return Ok(vec![]);
+        }
+        let everybody = match &recorded.event {
+            Event::Conversation(event) => {
+                let (actor, contact) = event.actor_and_contact();
+                let is_message = matches!(event, ConversationEvent::MessageSent(_));
+                [Some(actor), is_message.then_some(contact)].into_iter().flatten().cloned().collect()
+            }
+            Event::User(event) => {
+                let mut concerned = store.listed_by(event.user()).await?;
+                concerned.push(event.user().clone());
+                concerned
+            }
+            Event::Section(_) => self.watched(),
+            Event::Community(_) => vec![],
+        };
+        Ok(everybody.into_iter().filter(|viewer| self.is_watched(viewer)).collect())
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<UserId, Vec<mpsc::Sender<Arc<InboxItem>>>>> {
@@ -213,11 +237,13 @@ impl InboxReader {
                 continue;
             }
             match self.subscription.live.recv().await {
+                // Of what was folded late, the client may be past.
+                Some(item) if item.change == ItemChange::EverythingChanged => {
+                    let position = item.position.max(self.read_to).max(self.told);
+                    self.pending.extend([Told::ResetRequired(position), Told::CaughtUp(position)]);
+                }
                 // What a node that took over folds again was told already.
                 Some(item) if item.position <= self.read_to.max(self.told) => {}
-                Some(item) if item.change == ItemChange::EverythingChanged => {
-                    self.pending.extend([Told::ResetRequired(item.position), Told::CaughtUp(item.position)]);
-                }
                 Some(item) => self.pending.push_back(Told::Item(Arc::unwrap_or_clone(item))),
                 None => {
                     self.subscription = Subscription::start(&self.app, &self.viewer);

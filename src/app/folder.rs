@@ -5,7 +5,6 @@ use quick_cache::unsync::Cache;
 use super::feed::Hub;
 use super::folding::{Tables, touched};
 use super::parking::Parking;
-use super::projector::who_is_concerned;
 use crate::domain::event::{Event, RecordedEvent};
 use crate::domain::ids::UserId;
 use crate::domain::user::UserEvent;
@@ -108,7 +107,7 @@ async fn profile_and_section_items(store: &ReadStore, events: &[RecordedEvent], 
         if matches!(recorded.event, Event::Community(_) | Event::Conversation(_)) {
             continue;
         }
-        for viewer in who_is_concerned(store, recorded, hub).await? {
+        for viewer in hub.who_is_concerned(store, recorded).await? {
             let change = match &recorded.event {
                 // What they wrote is another text now.
                 Event::User(UserEvent::UserErased { user }) if *user == viewer => ItemChange::EverythingChanged,

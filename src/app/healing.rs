@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use super::folding::{Tables, touched};
+use super::following::{BATCH, ProjectorError};
 use super::parking::Parking;
-use super::projector::{BATCH, ProjectorError};
 use crate::domain::event::Stream;
 use crate::domain::ids::UserId;
 use crate::event_log::{EventLog, StoredEvent};

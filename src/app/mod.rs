@@ -8,12 +8,13 @@
 //! | how much one user may have at once, and how often | [`quota`], [`rate`] |
 //! | a person is erased | [`erasing`] |
 //! | queries | [`ask`], and of the log itself [`events`] |
-//! | the log folded into the read store | [`projector`], [`progress`], [`folder`]; a long stretch of it [`bulk`]; what cannot be folded [`parking`], [`healing`] |
+//! | the log folded into the read store | [`projector`], [`following`], [`progress`], [`folder`]; a long stretch of it [`catching_up`], [`bulk`]; what cannot be folded [`parking`], [`healing`] |
 //! | what open clients are told, and resume | [`feed`] |
 
 pub mod access;
 pub mod ask;
 mod bulk;
+pub mod catching_up;
 pub mod community;
 pub mod cursor;
 pub mod erasing;
@@ -21,6 +22,7 @@ pub mod events;
 pub mod feed;
 mod folder;
 pub mod folding;
+pub mod following;
 mod healing;
 mod latest;
 pub mod parking;

@@ -75,6 +75,12 @@ impl Parking {
         self.measure();
     }
 
+    /// What was parked and is not taken to be stored.
+    #[must_use]
+    pub fn unstored(&self) -> &[ParkedEntity] {
+        &self.unstored
+    }
+
     /// What was parked since, to be stored.
     pub(super) fn take_unstored(&mut self) -> Vec<ParkedEntity> {
         std::mem::take(&mut self.unstored)

@@ -6,120 +6,24 @@
 //! is gone another takes the lease, tells its clients what it has not yet, and folds on from the checkpoint.
 
 use std::collections::HashSet;
-use std::time::Duration;
 
-use thiserror::Error;
 use tokio::sync::watch;
 
 use super::App;
-use super::bulk::Bulk;
-use super::feed::Hub;
+use super::catching_up::{MEMORY, fold_far};
 use super::folder::{Folded, Folder};
+use super::following::{BATCH, HEARTBEAT, ProjectorError, at, trusted_checkpoint};
 use super::healing::heal_retried;
 use super::parking::Parking;
 use super::progress::Reporter;
-use crate::domain::conversation::ConversationEvent;
-use crate::domain::event::{Event, Position, RecordedEvent};
+use crate::domain::event::Position;
 use crate::domain::ids::UserId;
-use crate::event_log::{EventLog, LogError, StoredEvent};
 use crate::metrics::{METRICS, Timer};
-use crate::read_store::{Checkpoint, Lease, ReadStore, StoreError};
+use crate::read_store::{InboxItem, ItemChange, Lease, StoreError};
 use crate::storage::Backoff;
 
-/// The most events of one batch.
-pub(super) const BATCH: usize = 4_096;
-/// Bytes of rows in memory while views that are far behind catch up, unless told otherwise; about.
-pub const MEMORY: usize = 64 << 20;
 /// Events behind from which on it is far.
 const FAR: u64 = 4 * BATCH as u64;
-/// How often a leader says that it is there, and an observer asks whether it still is, while nothing happens.
-const HEARTBEAT: Duration = Duration::from_secs(1);
-
-/// Why the views stopped following the log.
-#[derive(Debug, Error)]
-pub enum ProjectorError {
-    #[error(transparent)]
-    Log(#[from] LogError),
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The last event that the views know is not in the log: it lost some, or went another way.
-    #[error("the views were made from events that the log does not have (position {0}): restore that log, or delete the views to accept the log as it is")]
-    Diverged(Position),
-}
-
-impl ProjectorError {
-    /// Whether it may be otherwise in a moment.
-    fn is_passing(&self) -> bool {
-        matches!(self, Self::Log(LogError::Unavailable(_)) | Self::Store(StoreError::Unavailable(_) | StoreError::NoRoom | StoreError::Fenced))
-    }
-}
-
-/// Brings the views up to the log's head, once.
-///
-/// # Errors
-/// When the log cannot be read, is not the one that the views were made from, or the views cannot be written.
-pub async fn catch_up(log: &EventLog, store: &ReadStore, node: uuid::Uuid) -> Result<Checkpoint, ProjectorError> {
-    fold_up_to(log, store, node, Position(u64::MAX), MEMORY, |_| {}).await
-}
-
-/// Brings the views up to a position, and no further, with so many bytes of rows in memory, about. `told` hears of
-/// every batch.
-///
-/// # Errors
-/// As for [`catch_up`].
-pub async fn fold_up_to(
-    log: &EventLog,
-    store: &ReadStore,
-    node: uuid::Uuid,
-    last: Position,
-    memory: usize,
-    told: impl FnMut(Position),
-) -> Result<Checkpoint, ProjectorError> {
-    let lease = store.try_lead(node).await?.ok_or(StoreError::Fenced)?;
-    let checkpoint = trusted_checkpoint(log, &lease).await?;
-    let mut parking = Parking::of(&lease.parked().await?);
-    Box::pin(heal_retried(log, &lease, checkpoint, &mut parking)).await?;
-    let checkpoint = fold_far(log, &lease, checkpoint, last, memory, &mut parking, told).await?;
-    lease.release().await;
-    Ok(checkpoint)
-}
-
-/// Folds a long stretch of the log; the next part is read meanwhile.
-async fn fold_far(
-    log: &EventLog,
-    lease: &Lease,
-    mut checkpoint: Checkpoint,
-    last: Position,
-    memory: usize,
-    parking: &mut Parking,
-    mut told: impl FnMut(Position),
-) -> Result<Checkpoint, ProjectorError> {
-    let read = |after: Position| {
-        let log = log.clone();
-        tokio::spawn(async move {
-            let mut events = log.read_all_stored(after, BATCH).await?;
-            events.retain(|event| event.position <= last);
-            Ok::<_, LogError>((events.last().map(at), log.decode_each(events).await?))
-        })
-    };
-    let mut bulk = Bulk::new(lease, memory, checkpoint == Checkpoint::default());
-    let mut renewed = Timer::start();
-    let mut reading = read(checkpoint.position);
-    loop {
-        let (newest, events) = bulk.while_writing(reading).await?.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
-        let Some(newest) = newest else { break };
-        checkpoint = newest;
-        reading = read(checkpoint.position);
-        bulk.fold(&parking.admit(events), checkpoint, parking).await?;
-        if renewed.seconds() > HEARTBEAT.as_secs_f64() && !bulk.is_writing() {
-            lease.renew().await?;
-            renewed = Timer::start();
-        }
-        told(checkpoint.position);
-    }
-    bulk.write(parking).await?;
-    Ok(checkpoint)
-}
 
 /// Leads or observes, for ever; until told to stop.
 ///
@@ -129,9 +33,8 @@ pub async fn run(app: App, reporter: Reporter, stop: watch::Receiver<bool>) -> R
     let node = app.new_id();
     // From where on this node must hear of erasures, whoever folds them: its keys were read there.
     let told = app.0.log.opened_at();
-    let mut projector = Projector { app, reporter, told, knows_users: false };
+    let mut projector = Projector { app, reporter, told, knows_users: false, waits: false };
     let mut backoff = Backoff::new();
-    let mut is_well = true;
     loop {
         let before = projector.reporter.applied();
         let outcome = projector.take_a_turn(node, stop.clone()).await;
@@ -141,7 +44,7 @@ pub async fn run(app: App, reporter: Reporter, stop: watch::Receiver<bool>) -> R
         match outcome {
             Ok(Turn::Stopped) => return Ok(()),
             Ok(Turn::Over) => {
-                is_well = true;
+                projector.goes_on();
                 backoff.reset();
             }
             Err(ProjectorError::Store(StoreError::Fenced)) => tracing::warn!("another node leads the views now"),
@@ -151,7 +54,7 @@ pub async fn run(app: App, reporter: Reporter, stop: watch::Receiver<bool>) -> R
                     ProjectorError::Store(StoreError::NoRoom) => projector.reporter.has_no_room(),
                     _ => {}
                 }
-                if std::mem::replace(&mut is_well, false) {
+                if !std::mem::replace(&mut projector.waits, true) {
                     tracing::warn!(%error, "the views wait for their stores");
                 }
                 backoff.wait().await;
@@ -177,6 +80,8 @@ struct Projector {
     told: Position,
     /// Whether it knows the users' ids that the views had when the log was opened.
     knows_users: bool,
+    /// Whether it was said that the views wait for a store, and not yet that they go on.
+    waits: bool,
 }
 
 impl Projector {
@@ -213,11 +118,13 @@ impl Projector {
         let mut checkpoint = trusted_checkpoint(log, lease).await?;
         METRICS.projector_leads.set(1);
         let mut parking = Parking::of(&lease.parked().await?);
-        app.0.user_ids.add_all(&heal_retried(log, lease, checkpoint, &mut parking).await?);
+        let healed = heal_retried(log, lease, checkpoint, &mut parking).await?;
+        app.0.user_ids.add_all(&healed);
         if log.latest().await?.0.saturating_sub(checkpoint.position.0) > FAR {
             checkpoint = fold_far(log, lease, checkpoint, Position(u64::MAX), MEMORY, &mut parking, |_| {}).await?;
         }
         self.tell_what_was_folded(checkpoint.position).await?;
+        hub.publish(anew(healed, checkpoint.position));
         app.0.user_ids.rely(self.knows_users);
         let mut follow = log.follow(checkpoint.position);
         let mut folder = Folder::new(lease, store, hub);
@@ -236,7 +143,7 @@ impl Projector {
                     // Its rows were written beside those that are kept.
                     folder = Folder::new(lease, store, hub);
                     app.0.user_ids.add_all(&healed);
-                    hub.wake(&healed);
+                    hub.publish(anew(healed, checkpoint.position));
                 }
             }
             let Ok(events) = tokio::time::timeout(HEARTBEAT, follow.next_stored(BATCH)).await else { continue };
@@ -297,7 +204,7 @@ impl Projector {
             for event in log.decode_each(events).await?.into_iter().flatten().filter(|event| event.position <= position) {
                 app.hear_of_users([&event]);
                 app.hear_of_conversations([&event]);
-                concerned.extend(who_is_concerned(store, &event, hub).await?);
+                concerned.extend(hub.who_is_concerned(store, &event).await?);
             }
         }
         self.report(position).await?;
@@ -307,11 +214,21 @@ impl Projector {
         Ok(())
     }
 
+    /// Says once that an outage is over.
+    fn goes_on(&mut self) {
+        if std::mem::replace(&mut self.waits, false) {
+            tracing::info!("the views follow the log again");
+        }
+    }
+
     /// Says to those who wait for it how far the views are. Whoever is told of it is told afterwards, and only then was.
     async fn report(&mut self, position: Position) -> Result<(), StoreError> {
         if !self.knows_users && position >= self.app.0.log.opened_at() {
             self.app.learn_user_ids().await?;
             self.knows_users = true;
+        }
+        if position > self.reporter.applied() {
+            self.goes_on();
         }
         METRICS.views_progress_at.set(self.app.now().0.div_euclid(1_000_000));
         self.reporter.report(position);
@@ -319,36 +236,7 @@ impl Projector {
     }
 }
 
-fn at(event: &StoredEvent) -> Checkpoint {
-    Checkpoint { position: event.position, event: event.id }
-}
-
-/// The store's checkpoint, if the log still has the event that it names.
-async fn trusted_checkpoint(log: &EventLog, lease: &Lease) -> Result<Checkpoint, ProjectorError> {
-    let checkpoint = lease.checkpoint().await?;
-    let is_known = checkpoint.position == Position(0) || log.at(checkpoint.position).await?.is_some_and(|event| event.id == checkpoint.event);
-    if is_known { Ok(checkpoint) } else { Err(ProjectorError::Diverged(checkpoint.position)) }
-}
-
-/// Whose open clients an event may concern: a message its two users, what somebody does for themselves nobody
-/// else (B6), a profile its user and those in whose lists they stand, the section everybody.
-pub(super) async fn who_is_concerned(store: &ReadStore, recorded: &RecordedEvent, hub: &Hub) -> Result<Vec<UserId>, StoreError> {
-    if hub.is_empty() {
-        return Ok(vec![]);
-    }
-    let everybody = match &recorded.event {
-        Event::Conversation(event) => {
-            let (actor, contact) = event.actor_and_contact();
-            let is_message = matches!(event, ConversationEvent::MessageSent(_));
-            [Some(actor), is_message.then_some(contact)].into_iter().flatten().cloned().collect()
-        }
-        Event::User(event) => {
-            let mut concerned = store.listed_by(event.user()).await?;
-            concerned.push(event.user().clone());
-            concerned
-        }
-        Event::Section(_) => hub.watched(),
-        Event::Community(_) => vec![],
-    };
-    Ok(everybody.into_iter().filter(|viewer| hub.is_watched(viewer)).collect())
+/// What was healed is of events that clients are past: they read everything again.
+fn anew(healed: HashSet<UserId>, position: Position) -> Vec<(UserId, InboxItem)> {
+    healed.into_iter().map(|user| (user, InboxItem { position, change: ItemChange::EverythingChanged })).collect()
 }

@@ -12,6 +12,7 @@ use crate::domain::conversation::{self, ConversationCommand, ConversationEvent, 
 use crate::domain::event::{Event, Position, RecordedEvent, Stream};
 use crate::domain::ids::{ConversationId, InvalidMessageId, MessageId, UserId};
 use crate::domain::text::MessageText;
+use crate::domain::user::User;
 use crate::domain::{InvalidInput, Refusal};
 use crate::event_log::{Append, AppendError};
 use crate::projections::Projection;
@@ -85,7 +86,7 @@ impl App {
             let contactable = side.is_listed()
                 || match looked_up {
                     Some(user) => user.contactable,
-                    None => self.is_contactable(contact).await?,
+                    None => self.registered(contact).await?.contactable,
                 };
             let send = ConversationCommand::Send { id: message.id, text: message.text.clone(), contactable };
             let decision = conversation::decide(&side, viewer.id(), contact, send);
@@ -129,7 +130,7 @@ impl App {
     /// A refusal or a fault.
     pub async fn open_conversation(&self, viewer: &Viewer, with: &str) -> Result<UserId, AppError> {
         let contact = other_user(viewer, with)?;
-        let contactable = self.is_contactable(&contact).await?;
+        let contactable = self.registered(&contact).await?.contactable;
         self.command(viewer, &contact, ConversationCommand::Open { contactable }).await?;
         Ok(contact)
     }
@@ -261,8 +262,8 @@ impl App {
         Append { stream, expected, metadata: viewer.metadata(command), events }
     }
 
-    async fn is_contactable(&self, contact: &UserId) -> Result<bool, AppError> {
-        Ok(self.0.store.user(contact).await?.ok_or(Refusal::UserNotFound)?.user.contactable)
+    async fn registered(&self, user: &UserId) -> Result<User, AppError> {
+        Ok(self.0.store.user(user).await?.ok_or(Refusal::UserNotFound)?.user)
     }
 
     /// A new message must not take the id of a user: clients keep both in one store, by id.
@@ -293,7 +294,11 @@ impl App {
     /// Lets a command end even when nobody waits for its answer any more: a client that goes away between an
     /// append and its outcome must not leave the state in memory behind the log. While a log hangs, they are not to
     /// become ever more; nor are those of one user to leave no room for others.
-    async fn to_its_end<T: Send + 'static>(&self, viewer: &Viewer, command: impl Future<Output = Result<T, AppError>> + Send + 'static) -> Result<T, AppError> {
+    pub(super) async fn to_its_end<T: Send + 'static>(
+        &self,
+        viewer: &Viewer,
+        command: impl Future<Output = Result<T, AppError>> + Send + 'static,
+    ) -> Result<T, AppError> {
         let share = self.0.commands_of_user.take(viewer.id()).ok_or(AppError::RateLimited { retry_after_seconds: 1 })?;
         let place = Arc::clone(&self.0.commands).try_acquire_owned().map_err(|_| Fault::Full)?;
         let to_its_end = async {
@@ -309,7 +314,7 @@ impl App {
     /// The other user of a command: registered, and not the viewer.
     async fn known_user(&self, viewer: &Viewer, id: &str) -> Result<UserId, AppError> {
         let contact = other_user(viewer, id)?;
-        self.is_contactable(&contact).await?;
+        self.registered(&contact).await?;
         Ok(contact)
     }
 }

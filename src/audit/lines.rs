@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Write};
 use std::path::Path;
 
@@ -13,7 +13,9 @@ use uuid::Uuid;
 
 use crate::domain::event::{Position, Timestamp};
 use crate::event_log::StoredEvent;
+use crate::event_log::codec::{self, DecodeError};
 use crate::event_log::copy::{CopyError, Source};
+use crate::event_log::keys::{Keyring, Unlocked};
 
 /// One line.
 #[derive(Serialize, Deserialize)]
@@ -115,11 +117,15 @@ pub(super) fn parse(line: &str) -> Result<StoredEvent, BadLine> {
     })
 }
 
-/// Why a file is no whole log.
+/// Why a file is no log.
 #[derive(Debug, Error)]
 pub enum ExportError {
     #[error(transparent)]
     Io(#[from] io::Error),
+    #[error("it is read twice, and so has to be a regular file")]
+    NoFile,
+    #[error("line {line}: the key {key} that opens it is not in the key store")]
+    NoKey { line: u64, key: String },
     #[error("line {line}: {reason}")]
     Line { line: u64, reason: String },
 }
@@ -131,11 +137,14 @@ pub struct Export {
 }
 
 impl Export {
-    /// Looks at the whole file first. Returns how many events it has.
+    /// Looks at the whole file first, and where keys are given, whether all that open it are among them. Returns how many events it has.
     ///
     /// # Errors
-    /// When it cannot be read, or is not a whole log: a stream without its first events, an id twice, another order.
-    pub fn check(path: &Path) -> Result<u64, ExportError> {
+    /// When it cannot be read, a key is missing, or it is no log: a stream without its first events, an id twice, another order.
+    pub fn check(path: &Path, keys: Option<&Keyring>) -> Result<u64, ExportError> {
+        if !fs::metadata(path)?.is_file() {
+            return Err(ExportError::NoFile);
+        }
         let mut export = Self::open(path)?;
         let (mut versions, mut ids, mut position) = (HashMap::<String, u64>::new(), HashSet::new(), Position(0));
         while let Some(event) = export.next_event()? {
@@ -149,9 +158,12 @@ impl Export {
             }
             let version = versions.entry(event.stream.clone()).or_default();
             if event.version != *version + 1 {
-                return wrong(format!("version {} of {} comes after version {version}: a part of a log cannot be imported", event.version, event.stream));
+                return wrong(format!("version {} of {} comes after version {version}: a part of a stream cannot be imported", event.version, event.stream));
             }
             *version = event.version;
+            if let Some(key) = keys.and_then(|keys| missing_key(&event, keys)) {
+                return Err(ExportError::NoKey { line: export.read, key });
+            }
         }
         Ok(export.read)
     }
@@ -167,6 +179,16 @@ impl Export {
         self.read += 1;
         parse(&line).map(Some).map_err(|error| ExportError::Line { line: self.read, reason: error.to_string() })
     }
+}
+
+/// The name of the key that an event is sealed under, where nothing is known of it. Nothing is opened.
+fn missing_key(event: &StoredEvent, keys: &Keyring) -> Option<String> {
+    let unopened = |name: &str| match keys.unlocked(name) {
+        Unlocked::Key(_) | Unlocked::Destroyed => Unlocked::Destroyed,
+        Unlocked::Unknown => Unlocked::Unknown,
+    };
+    let Err(DecodeError::NoKey(name)) = codec::decode(&event.kind, &event.data, event.id, unopened) else { return None };
+    Some(name)
 }
 
 impl Source for Export {

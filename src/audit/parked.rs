@@ -5,7 +5,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::views::ViewsError;
-use crate::app::projector::{MEMORY, ProjectorError, fold_up_to};
+use crate::app::catching_up::{MEMORY, fold_up_to};
+use crate::app::following::ProjectorError;
 use crate::domain::event::Position;
 use crate::event_log::EventLog;
 use crate::read_store::snapshot::Snapshot;

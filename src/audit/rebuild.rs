@@ -4,7 +4,8 @@
 use uuid::Uuid;
 
 use super::views::{Compared, Extent, ViewsError, compare_all};
-use crate::app::projector::{ProjectorError, fold_up_to};
+use crate::app::catching_up::fold_up_to;
+use crate::app::following::ProjectorError;
 use crate::domain::event::Position;
 use crate::event_log::EventLog;
 use crate::read_store::snapshot::Snapshot;

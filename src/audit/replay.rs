@@ -9,11 +9,12 @@ use crate::app::folding::Unfoldable;
 use crate::app::parking::Parking;
 use crate::domain::event::{Event, Position, RecordedEvent, Timestamp};
 use crate::domain::ids::UserId;
-use crate::event_log::{EventLog, LogError};
+use crate::event_log::{EventLog, LogError, StoredEvent};
 use crate::projections::Projection;
 use crate::projections::conversations::{ConversationRow, Conversations};
 use crate::projections::messages::{MessageRow, Messages};
 use crate::projections::users::{UserRow, Users};
+use crate::read_store::ParkedEntity;
 
 /// Events read at once.
 const WINDOW: usize = 4_096;
@@ -26,7 +27,7 @@ pub enum Moment {
 }
 
 impl Moment {
-    fn includes(self, event: &RecordedEvent) -> bool {
+    fn includes(self, event: &StoredEvent) -> bool {
         match self {
             Self::Position(position) => event.position <= position,
             Self::Instant(instant) => event.at <= instant,
@@ -140,14 +141,16 @@ pub async fn replay(log: &EventLog, viewer: UserId, until: Option<Moment>, expla
     let mut replay = Replay::new(viewer, explains);
     let mut after = Position(0);
     loop {
-        let events = log.read_all_stored(after, WINDOW).await?;
+        let mut events = log.read_all_stored(after, WINDOW).await?;
         let Some(last) = events.last() else { return Ok(replay) };
         after = last.position;
+        let end = events.iter().position(|event| until.is_some_and(|until| !until.includes(event)));
+        events.truncate(end.unwrap_or(events.len()));
         for event in &replay.parking.admit(log.decode_each(events).await?) {
-            if until.is_some_and(|until| !until.includes(event)) {
-                return Ok(replay);
-            }
             replay.fold(event);
+        }
+        if end.is_some() {
+            return Ok(replay);
         }
         told(after);
     }
@@ -173,6 +176,12 @@ impl Replay {
     #[must_use]
     pub fn reached(&self) -> Option<(Position, Timestamp)> {
         self.reached
+    }
+
+    /// What could not be folded, and stands still since; of the whole log, for what cannot be read may be anybody's.
+    #[must_use]
+    pub fn parked(&self) -> &[ParkedEntity] {
+        self.parking.unstored()
     }
 
     pub fn fold(&mut self, event: &RecordedEvent) {

@@ -56,6 +56,8 @@ pub enum ProofError {
     BeforeCheckpoint { size: u64, found: u64 },
     #[error("the log's first events are not those of the checkpoint")]
     OtherThanCheckpoint,
+    #[error("the tree that is kept with the log is not of the events that it has: `entrenous verify` says more")]
+    OtherTree,
     #[error(transparent)]
     Log(#[from] LogError),
 }
@@ -63,10 +65,43 @@ pub enum ProofError {
 /// The log as it is now, signed.
 ///
 /// # Errors
-/// When the log cannot be read.
-pub async fn checkpoint(log: &EventLog, signer: &CheckpointSigner) -> Result<String, LogError> {
-    let tree = super::verify::tree_of(log).await?;
+/// When the log cannot be read, or the tree that is kept with it is not of all its events.
+pub async fn checkpoint(log: &EventLog, signer: &CheckpointSigner) -> Result<String, ProofError> {
+    let tree = whole_tree(log).await?;
     Ok(signer.sign(&Checkpoint { origin: origin(log.id()), size: tree.size(), root: tree.root() }))
+}
+
+/// The tree of a log as it is now: the one that is kept, or made by reading all where none was.
+async fn whole_tree(log: &EventLog) -> Result<Frontier, ProofError> {
+    let head = log.latest().await?;
+    let Some(kept) = log.kept_tree().await? else { return made_tree(log, head).await };
+    let tree = if kept.size() == 0 { made_tree(log, head).await? } else { kept };
+    if is_whole(log, head, tree.size()).await? { Ok(tree) } else { Err(ProofError::OtherTree) }
+}
+
+/// Whether a tree of so many events is of the whole log, whose head was looked at before the tree: whoever appends meanwhile
+/// appends to the kept tree, too.
+async fn is_whole(log: &EventLog, head: Position, size: u64) -> Result<bool, LogError> {
+    let end = Position(size);
+    if end < head || (size > 0 && log.at(end).await?.is_none()) {
+        return Ok(false);
+    }
+    Ok(log.read_all_stored(end, 1).await?.is_empty() || log.kept_tree().await?.is_some_and(|grown| grown.size() > size))
+}
+
+/// The tree of the events up to a position, of none of which a leaf is kept.
+async fn made_tree(log: &EventLog, head: Position) -> Result<Frontier, ProofError> {
+    let (mut tree, mut after) = (Frontier::default(), Position(0));
+    while after < head {
+        let mut events = log.read_all_stored(after, WINDOW).await?;
+        events.retain(|event| event.position <= head);
+        if log.kept_leaves(after, events.len()).await?.iter().any(Option::is_some) {
+            return Err(ProofError::OtherTree);
+        }
+        after = events.last().ok_or(ProofError::OtherTree)?.position;
+        tree.extend(events.iter().map(Hash::of_leaf));
+    }
+    Ok(tree)
 }
 
 /// Proves that an event is in the log as it is now.

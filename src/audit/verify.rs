@@ -11,7 +11,7 @@ use super::checkpoint::Checkpoint;
 use crate::domain::event::{Position, Timestamp};
 use crate::event_log::copy::{CopyError, Source};
 use crate::event_log::merkle::{Frontier, Hash};
-use crate::event_log::{EventLog, LogError, StoredEvent};
+use crate::event_log::{EventLog, StoredEvent};
 
 /// Events read at once.
 const WINDOW: usize = 4_096;
@@ -23,6 +23,8 @@ const TOLD: usize = 100;
 pub enum Finding {
     /// An event is not what was appended.
     Changed { position: Position, id: Uuid },
+    /// An event's leaf is not kept, though that of an earlier one is.
+    LeafRemoved { position: Position, id: Uuid },
     /// An event does not follow the one before it in its stream.
     OutOfOrder { position: Position, id: Uuid, stream: String, version: u64, after: u64 },
     /// An event is not later than the one before it in the log.
@@ -33,6 +35,8 @@ pub enum Finding {
     Missing { kept: u64, found: u64 },
     /// The tree that is kept with the log is of other events.
     OtherTree { size: u64 },
+    /// The tree that is kept with the log is not of all its events.
+    NotInTree { kept: u64, appended: u64 },
     /// A checkpoint is of more events than the log has: some were lost, or the log is from before it.
     BeforeCheckpoint { size: u64, found: u64 },
     /// The log's first events are not those of a checkpoint.
@@ -45,6 +49,7 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Changed { position, id } => write!(f, "the event {id} at position {position} is not what was appended"),
+            Self::LeafRemoved { position, id } => write!(f, "the event {id} at position {position} has no leaf, and one before it has: its leaf was removed"),
             Self::OutOfOrder { position, id, stream, version, after } => {
                 write!(f, "the event {id} at position {position} is version {version} of {stream} and comes after version {after}")
             }
@@ -52,6 +57,7 @@ impl fmt::Display for Finding {
             Self::Unreadable { position, id, reason } => write!(f, "the event {id} at position {position} cannot be read: {reason}"),
             Self::Missing { kept, found } => write!(f, "{kept} events were appended and {found} are there"),
             Self::OtherTree { size } => write!(f, "the first {size} events are not those that the kept tree was made of"),
+            Self::NotInTree { kept, appended } => write!(f, "{appended} events were appended and the kept tree is of {kept}: it was set back"),
             Self::BeforeCheckpoint { size, found } => {
                 write!(f, "the checkpoint is of {size} events and {found} are there: events were lost, or an older log was restored")
             }
@@ -78,7 +84,7 @@ pub struct Verified {
     pub more_findings: u64,
     /// Of each checkpoint, in the order in which they were given; none where the log does not agree.
     pub agreements: Vec<Option<Agreement>>,
-    /// Events whose leaf was not kept when they were appended: only the tree and checkpoints speak for them.
+    /// The first events, whose leaves were not kept when they were appended: only the tree and checkpoints speak for them.
     pub without_leaf: u64,
 }
 
@@ -104,8 +110,18 @@ struct Kept<'a> {
 /// # Errors
 /// When the log cannot be read, or has a hole.
 pub async fn verify(log: &EventLog, origin: &str, checkpoints: &[Checkpoint], told: impl FnMut(Position)) -> Result<Verified, CopyError> {
+    // Whoever appends meanwhile raises no alarm: what there is at first is read, and the tree that is looked at last is of all that was.
+    let head = log.latest().await?;
     let kept = Kept { log, tree: log.kept_tree().await? };
-    run(log.whole(), Some(kept), Some(origin), checkpoints, told).await
+    let mut verified = run(log.whole(), Some(kept), Some(origin), checkpoints, told).await?;
+    if let Some(tree) = log.kept_tree().await? {
+        let (kept, appended) = (tree.size(), head.0.max(verified.tree.size()));
+        let was_never_kept = kept == 0 && verified.without_leaf == appended;
+        if kept < appended && !was_never_kept {
+            verified.find(Finding::NotInTree { kept, appended });
+        }
+    }
+    Ok(verified)
 }
 
 /// Verifies an export, for which only checkpoints speak.
@@ -131,6 +147,7 @@ async fn run(
         versions: HashMap::new(),
         before: None,
         keeps_leaves: kept_tree.is_some(),
+        has_leaves: false,
         roots: sizes.map(|size| (size, (size == 0).then(Hash::of_nothing))).collect(),
     };
     let (mut after, mut looking) = (Position(0), None);
@@ -191,6 +208,8 @@ struct Run {
     before: Option<(Position, Timestamp)>,
     /// Whether leaves were kept with the log.
     keeps_leaves: bool,
+    /// Whether that of an earlier event was.
+    has_leaves: bool,
     /// The sizes at which the root is wanted, and it from then on.
     roots: Vec<(u64, Option<Hash>)>,
 }
@@ -213,8 +232,10 @@ impl Run {
         match kept {
             Some(kept) if kept != leaf => self.verified.find(Finding::Changed { position, id }),
             Some(_) => {}
+            None if self.has_leaves => self.verified.find(Finding::LeafRemoved { position, id }),
             None => self.verified.without_leaf += u64::from(self.keeps_leaves),
         }
+        self.has_leaves |= kept.is_some();
         let after = match self.versions.get_mut(&event.stream) {
             Some(version) => std::mem::replace(version, event.version),
             None => self.versions.insert(event.stream.clone(), event.version).unwrap_or_default(),
@@ -230,22 +251,5 @@ impl Run {
         if let Err(error) = event.check() {
             self.verified.find(Finding::Unreadable { position, id, reason: error.to_string() });
         }
-    }
-}
-
-/// The tree of a log as it is now: what is kept, or made by reading all.
-///
-/// # Errors
-/// When the log cannot be read.
-pub async fn tree_of(log: &EventLog) -> Result<Frontier, LogError> {
-    if let Some(tree) = log.kept_tree().await? {
-        return Ok(tree);
-    }
-    let (mut tree, mut after) = (Frontier::default(), Position(0));
-    loop {
-        let events = log.read_all_stored(after, WINDOW).await?;
-        let Some(last) = events.last() else { return Ok(tree) };
-        after = last.position;
-        tree.extend(events.iter().map(Hash::of_leaf));
     }
 }

@@ -8,7 +8,8 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use uuid::Uuid;
 
-use crate::app::projector::{MEMORY, ProjectorError, fold_up_to};
+use crate::app::catching_up::{MEMORY, fold_up_to};
+use crate::app::following::ProjectorError;
 use crate::domain::event::{Position, Timestamp};
 use crate::event_log::{EventLog, LogError};
 use crate::projections::{ALL, Shape};

@@ -7,8 +7,9 @@ use serde::Serialize;
 
 use super::arguments::{Erase, ExportUser};
 use super::node::Node;
+use super::replay::ensure_whole;
 use super::{print, progress};
-use crate::app::erasing::FormerViews;
+use crate::app::erasing::Left;
 use crate::app::{AppError, Settings};
 use crate::audit::replay::{Entry, Profile, replay};
 use crate::domain::Refusal;
@@ -16,35 +17,64 @@ use crate::domain::event::{Event, Stream};
 use crate::domain::ids::UserId;
 use crate::domain::user::UserEvent;
 use crate::event_log::{EventLog, OpenError};
+use crate::read_store::ReadStore;
+use crate::storage::StoreUrl;
 
 /// How often it is looked whether the service has done it.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How often at most.
 const LOOKS: usize = 600;
-/// How often at most once only the views of before are left: a service that has yet to go over to others does it within a second.
+/// How often at most once only what nobody is shown is left: a service that has yet to go over to other views, or waits for somebody who
+/// reads, does it within a second.
 const LAST_LOOKS: usize = 25;
 
 pub(super) fn run(arguments: &Erase) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let data = &arguments.views.data;
-        // No log is made for an erasure.
-        let log = data.open_log_and_keys(Some(&arguments.views.url())).await?;
-        match Node::start(data, &arguments.views.url(), Settings::default(), true).await {
+        // No log is made for an erasure; nor, of one that nodes share, views: they would be left with everything in clear.
+        match data.log_url() {
+            log if EventLog::is_new(&log)? => bail!("{log}: there is no event log here yet"),
+            StoreUrl::Sqlite(_) => {}
+            StoreUrl::Postgres(_) | StoreUrl::Kurrent(_) => {
+                drop(data.open_log_and_keys(Some(&arguments.views.url())).await?);
+                if !ReadStore::has_rows(&arguments.views.url()).await {
+                    bail!("there are no views at {} that can be read: name those of a node of the service, with its --data or --views", arguments.views.url());
+                }
+            }
+        }
+        match Node::start(data, &arguments.views.url(), Settings::default(), false).await {
             Ok(node) => {
-                let outcome = node.app.erase_by_operator(&arguments.user).await;
+                let mut outcome = node.app.erase_by_operator(&arguments.user).await;
+                for _ in 0..LAST_LOOKS {
+                    if !matches!(outcome, Ok(Left::FormerViews | Left::Pages)) {
+                        break;
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                    outcome = node.app.go_on_erasing(&arguments.user).await;
+                }
                 node.stop().await;
                 match outcome {
-                    Ok(FormerViews::Gone) => {}
-                    Ok(FormerViews::InUse) => {
+                    Ok(Left::Nowhere) => {}
+                    Ok(Left::FormerViews) => {
                         bail!("{} is erased but for the views of before, which a rebuild has: `entrenous serve`, or this command again, removes them when it is over", arguments.user)
+                    }
+                    Ok(Left::Pages) => {
+                        bail!(
+                            "{} is erased, but pages of the views may still hold bytes of it: they have no room to be written anew, or somebody reads them. \
+                             `entrenous serve`, or this command again, ends it when it can",
+                            arguments.user
+                        )
                     }
                     Err(AppError::Refused(Refusal::UserNotFound)) => bail!("{} is not registered", arguments.user),
                     Err(AppError::Unavailable(fault)) => return Err(fault.into()),
                     Err(error) => return Err(error.into()),
                 }
             }
-            Err(error) if matches!(error.downcast_ref(), Some(OpenError::InUse { .. })) => ask_the_service(&log, &arguments.user).await?,
+            Err(error) if matches!(error.downcast_ref(), Some(OpenError::InUse { .. })) => {
+                let log = data.open_log_and_keys(Some(&arguments.views.url())).await?;
+                ask_the_service(&log, &arguments.user).await?;
+            }
             Err(error) => return Err(error),
         }
         print(&format!("{} is erased\n", arguments.user))
@@ -60,7 +90,10 @@ async fn ask_the_service(log: &EventLog, user: &UserId) -> anyhow::Result<()> {
             None if is_erased(log, user).await? => return Ok(()),
             None => bail!("{user} is not registered"),
             Some(requested) if requested.is_told && last_looks == LAST_LOOKS => {
-                bail!("{user} is erased but for the views of before, which a rebuild has; the service removes them when it is over")
+                bail!(
+                    "{user} is erased but for what a rebuild has of the views of before, or pages of the views that cannot be written anew yet; \
+                     the service removes it when it can"
+                )
             }
             Some(requested) => last_looks += usize::from(requested.is_told),
         }
@@ -95,7 +128,12 @@ pub(super) fn run_export(arguments: &ExportUser) -> anyhow::Result<()> {
         let outcome = replay(&log, arguments.user.clone(), None, false, |position| bar.set_position(position.0)).await;
         bar.finish_and_clear();
         let past = outcome?;
-        let Some(user) = past.profile(&arguments.user) else { bail!("{} is not registered", arguments.user) };
-        print(&format!("{}\n", serde_json::to_string_pretty(&PersonalData { user, conversations: past.everything() })?))
+        let Some(user) = past.profile(&arguments.user) else {
+            ensure_whole(&past)?;
+            bail!("{} is not registered", arguments.user);
+        };
+        let printed = print(&format!("{}\n", serde_json::to_string_pretty(&PersonalData { user, conversations: past.everything() })?));
+        ensure_whole(&past)?;
+        printed
     })
 }

@@ -2,13 +2,13 @@
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use super::arguments::Keys;
-use crate::http::authentication::{Expected, Verifier};
+use crate::http::authentication::{Expected, SHORTEST_SECRET_BYTES, Verifier};
 
 /// The key of development mode, in the data folder.
 const KEY_FILE: &str = "token.key";
@@ -20,11 +20,12 @@ impl Keys {
 
     /// The secret of HS256 tokens, if one is configured.
     pub(super) fn secret(&self) -> anyhow::Result<Option<Vec<u8>>> {
-        Ok(match (&self.token_secret, &self.token_secret_file) {
+        let secret = match (&self.token_secret, &self.token_secret_file) {
             (Some(secret), _) => Some(secret.clone().into_bytes()),
             (None, Some(file)) => Some(read(file)?.trim_ascii_end().to_vec()),
             (None, None) => None,
-        })
+        };
+        secret.map(long_enough).transpose()
     }
 
     /// What verifies tokens, if a key is configured.
@@ -63,12 +64,31 @@ pub(super) fn secret_of(path: &Path) -> anyhow::Result<Vec<u8>> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         make_data_folder(folder)?;
     }
-    match fs::File::options().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(mut file) => file.write_all(random_secret().as_bytes()).with_context(|| format!("{} cannot be written", path.display()))?,
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error).with_context(|| format!("{} cannot be made", path.display())),
+    if !path.exists() {
+        make_secret(path).with_context(|| format!("{} cannot be made", path.display()))?;
     }
-    Ok(read(path)?.trim_ascii_end().to_vec())
+    long_enough(read(path)?.trim_ascii_end().to_vec()).with_context(|| path.display().to_string())
+}
+
+/// Under its name the file is whole: a secret that a full disk cut short could be guessed.
+fn make_secret(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // For its owner alone.
+    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    file.write_all(random_secret().as_bytes())?;
+    file.as_file().sync_all()?;
+    match file.persist_noclobber(path) {
+        // Another process was first.
+        Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        made => Ok(made.map(drop)?),
+    }
+}
+
+fn long_enough(secret: Vec<u8>) -> anyhow::Result<Vec<u8>> {
+    if secret.len() < SHORTEST_SECRET_BYTES {
+        bail!("a secret has at least {SHORTEST_SECRET_BYTES} bytes");
+    }
+    Ok(secret)
 }
 
 /// 64 hexadecimal digits, 244 bits of chance.

@@ -15,6 +15,7 @@ mod proofs;
 mod replay;
 mod seed;
 mod serve;
+mod signals;
 mod telemetry;
 mod token;
 
@@ -95,4 +96,17 @@ pub fn now() -> Timestamp {
 #[expect(clippy::disallowed_methods, reason = "the edge makes ids")]
 pub fn new_id() -> uuid::Uuid {
     uuid::Uuid::new_v7(uuid::Timestamp::now(uuid::NoContext))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_one_moment_do_not_count() {
+        let ids: Vec<_> = (0..1_000).map(|_| new_id()).collect();
+        let of_one_moment = |two: &[uuid::Uuid]| two[0].as_u128() >> 80 == two[1].as_u128() >> 80;
+        assert!(ids.windows(2).any(|two| of_one_moment(two) && two[0] > two[1]));
+        assert!(ids.windows(2).all(|two| of_one_moment(two) || two[0] < two[1]), "but grow with time");
+    }
 }

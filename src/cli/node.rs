@@ -10,11 +10,12 @@ use tokio::time::timeout;
 
 use super::arguments::Data;
 use super::{keys, new_id, now};
+use crate::app::following::ProjectorError;
 use crate::app::progress;
-use crate::app::projector::{self, ProjectorError};
+use crate::app::projector;
 use crate::app::{App, Fault, Settings, Sources};
 use crate::audit::parked::parked;
-use crate::audit::readable::unreadable;
+use crate::audit::readable::{sealed_for_good, unreadable};
 use crate::event_log::{EventLog, OpenError};
 use crate::read_store::ReadStore;
 use crate::storage::StoreUrl;
@@ -94,12 +95,22 @@ fn ended_early(ended: Result<Result<(), ProjectorError>, JoinError>) -> anyhow::
     }
 }
 
-/// A version that reads a log for the first time reads all of it, before it serves.
+/// A version that reads a log for the first time reads all of it, before it serves. Keys that are older than the log show in
+/// its newest events, at every start.
 async fn check_readable(log: &EventLog, views: &StoreUrl) -> anyhow::Result<()> {
+    let known = parked(views).await.unwrap_or_default();
+    if let Some(event) = sealed_for_good(log, &known).await? {
+        bail!(
+            "the key store is older than the log: the event at position {} (version {} of {}) is sealed under a key that is not in it. Restore the newest copy of the \
+             keys; or start with --accept-unreadable, which parks what is sealed so",
+            event.position,
+            event.version,
+            event.stream
+        );
+    }
     if log.was_read_by_this_version().await? {
         return Ok(());
     }
-    let known = parked(views).await.unwrap_or_default();
     let found = unreadable(log, &known).await?;
     let Some((event, reason)) = &found.first else { return Ok(()) };
     bail!(

@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::arguments::Replay;
 use super::{print, progress};
 use crate::audit::replay::{self, ListRow, Moment, Profile, Seen, Why};
+use crate::read_store::ParkedEntity;
 
 /// What is printed.
 #[derive(Serialize)]
@@ -45,9 +46,11 @@ async fn print_past(arguments: &Replay) -> anyhow::Result<()> {
     bar.finish_and_clear();
     let past = outcome?;
     let Some(user) = past.profile(&arguments.user) else {
+        ensure_whole(&past)?;
         bail!("{} was not registered then", arguments.user);
     };
     if let Some(with) = arguments.with.as_ref().filter(|with| past.profile(with).is_none()) {
+        ensure_whole(&past)?;
         bail!("{with} was not registered then");
     }
     let (position, at) = past.reached().unwrap_or_default();
@@ -61,5 +64,14 @@ async fn print_past(arguments: &Replay) -> anyhow::Result<()> {
         },
         why: arguments.with.as_ref().and_then(|with| past.why(with)),
     };
-    print(&format!("{}\n", serde_json::to_string_pretty(&answer)?))
+    let printed = print(&format!("{}\n", serde_json::to_string_pretty(&answer)?));
+    ensure_whole(&past)?;
+    printed
+}
+
+/// Fails where something could not be folded, and says what.
+pub(super) fn ensure_whole(past: &replay::Replay) -> anyhow::Result<()> {
+    let line = |parked: &ParkedEntity| format!("{} from position {} on: {}", parked.entity, parked.position, parked.reason);
+    let lines: Vec<String> = past.parked().iter().map(line).collect();
+    if lines.is_empty() { Ok(()) } else { bail!("something may be missing, for not all could be folded:\n{}", lines.join("\n")) }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
 use super::arguments::Serve;
 use super::node::Node;
-use super::{keys, print, telemetry};
+use super::signals::Signals;
+use super::{is_broken_pipe, keys, print, telemetry};
 use crate::app::Settings;
 use crate::graphql::Executor;
 use crate::http::Proxies;
@@ -49,7 +49,12 @@ async fn start(serve: Serve) -> anyhow::Result<()> {
         }
     };
     let (stop, stopping) = watch::channel(false);
-    print(&greeting(address, development.is_some(), &serve))?;
+    // Whoever started it may not look.
+    if let Err(error) = print(&greeting(address, development.is_some(), &serve))
+        && !is_broken_pipe(&error)
+    {
+        tracing::warn!(%error, "nobody could be greeted");
+    }
     let edge = crate::http::Settings {
         verifier,
         executor,
@@ -84,25 +89,6 @@ async fn start(serve: Serve) -> anyhow::Result<()> {
     }
 }
 
-/// Ctrl-C, and SIGTERM.
-struct Signals {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Signals {
-    fn heard() -> std::io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
-    }
-
-    async fn next(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
-        }
-    }
-}
-
 /// The configured key; without one, on a loopback address, the data folder's own: development mode (C4).
 fn authentication(serve: &Serve) -> anyhow::Result<(Verifier, Option<TokenSigner>)> {
     if let Some(verifier) = serve.keys.verifier(serve.token_leeway)? {
@@ -115,6 +101,9 @@ fn authentication(serve: &Serve) -> anyhow::Result<(Verifier, Option<TokenSigner
              (ENTRENOUS_TOKEN_JWKS); or listen on 127.0.0.1 for development mode",
             serve.listen
         );
+    }
+    if serve.keys.token_audience.is_some() || serve.keys.token_issuer.is_some() {
+        bail!("--token-audience and --token-issuer are for tokens of an application: set the key that verifies them, too");
     }
     let secret = keys::own_secret(&serve.data.data)?;
     Ok((Verifier::secret(&secret, &serve.keys.expected(serve.token_leeway))?, Some(TokenSigner::new(&secret))))

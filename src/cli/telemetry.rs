@@ -3,7 +3,7 @@
 
 use std::io::{self, IsTerminal as _};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use opentelemetry::trace::TracerProvider as _;
 use opentelemetry_otlp::{SpanExporter, WithExportConfig as _};
 use opentelemetry_sdk::Resource;
@@ -32,6 +32,7 @@ pub(super) struct Telemetry {
 /// # Errors
 /// When the filter or the collector's address means nothing.
 pub(super) fn start(filter: &str, format: LogFormat, collector: Option<&str>) -> anyhow::Result<Telemetry> {
+    check(filter).context("--trace")?;
     let asked = EnvFilter::try_new(format!("refinery_core=warn,kurrentdb=error,{filter}")).context("--trace")?;
     let discreet = Targets::new().with_default(LevelFilter::TRACE).with_targets(TELLTALES.map(|target| (target, LevelFilter::INFO)));
     let traces = collector.map(collect).transpose().context("--otlp-endpoint")?;
@@ -46,6 +47,15 @@ pub(super) fn start(filter: &str, format: LogFormat, collector: Option<&str>) ->
         tracing::error!(place, "a task panicked");
     }));
     Ok(Telemetry { traces })
+}
+
+/// A word by itself is a level: taken for the name of a module, one that is misspelt would silence everything.
+fn check(filter: &str) -> anyhow::Result<()> {
+    let words = filter.split(',').map(str::trim).filter(|directive| !directive.contains(['=', '[', ':']));
+    match words.into_iter().find(|word| filter.trim().is_empty() || word.parse::<LevelFilter>().is_err()) {
+        Some(word) => bail!("{word:?} is no level: off, error, warn, info, debug or trace"),
+        None => Ok(()),
+    }
 }
 
 fn lines<S: Subscriber + for<'a> LookupSpan<'a>>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync> {

@@ -148,7 +148,7 @@ impl FromStr for Stream {
             None if name == "community" => Ok(Self::Community),
             None if name == "section" => Ok(Self::Section),
             Some(("user", id)) => UserId::parse(id).map(Self::User).map_err(|_| unknown()),
-            Some(("conversation", id)) => Uuid::try_parse(id).map(|id| Self::Conversation(ConversationId(id))).map_err(|_| unknown()),
+            Some(("conversation", id)) => ConversationId::parse(id).map(Self::Conversation).ok_or_else(unknown),
             _ => Err(unknown()),
         }
     }

@@ -81,11 +81,13 @@ impl MessageId {
     /// # Errors
     /// When it has any other shape.
     pub fn parse(id: &str) -> Result<Self, InvalidMessageId> {
-        if id.len() != uuid::fmt::Hyphenated::LENGTH {
-            return Err(InvalidMessageId);
-        }
-        Uuid::try_parse(id).map(Self).map_err(|_| InvalidMessageId)
+        hyphenated(id).map(Self).ok_or(InvalidMessageId)
     }
+}
+
+/// The form in which ids are given out.
+fn hyphenated(id: &str) -> Option<Uuid> {
+    if id.len() == uuid::fmt::Hyphenated::LENGTH { Uuid::try_parse(id).ok() } else { None }
 }
 
 impl fmt::Display for MessageId {
@@ -99,6 +101,12 @@ impl fmt::Display for MessageId {
 pub struct ConversationId(pub Uuid);
 
 impl ConversationId {
+    /// Parses the hyphenated form, in either case.
+    #[must_use]
+    pub fn parse(id: &str) -> Option<Self> {
+        hyphenated(id).map(Self)
+    }
+
     /// The conversation of two users: a UUID v5 of their sorted ids. The separator is no character of
     /// a user id, so two pairs never share a name.
     #[must_use]

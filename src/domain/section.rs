@@ -40,7 +40,7 @@ impl Title {
     pub const MAX_CHARACTERS: usize = 60;
 
     /// # Errors
-    /// [`Refusal::InvalidInput`] when it is empty, too long, or has a control character.
+    /// [`Refusal::InvalidInput`] when nothing of it can be seen, it is too long, or has a control character or one that turns the words after it around.
     pub fn parse(written: &str) -> Result<Self, Refusal> {
         let refusal = InvalidInput::Title.into();
         line::parse(written, Self::MAX_CHARACTERS).map(Self).ok_or(refusal)

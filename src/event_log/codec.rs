@@ -96,15 +96,29 @@ const NAME: &str = "name";
 const PICTURE: &str = "picture";
 const TEXT: &str = "text";
 
-/// The number of a type's present shape. The first is not written down.
-fn shape_of(kind: &str) -> u8 {
-    match kind {
-        USER_REGISTERED | PROFILE_UPDATED | MESSAGE_SENT => 2,
-        _ => FIRST,
-    }
-}
+/// Every type, and the number of its present shape. The first is not written down.
+const SHAPES: [(&str, u8); 11] = [
+    (USER_REGISTERED, SEALED),
+    (CONTACTABLE_CHANGED, FIRST),
+    (PROFILE_UPDATED, SEALED),
+    (USER_ERASED, FIRST),
+    (MESSAGE_SENT, SEALED),
+    (MESSAGES_READ, FIRST),
+    (CONVERSATION_DELETED, FIRST),
+    (CONVERSATION_REOPENED, FIRST),
+    (USER_BLOCKED, FIRST),
+    (USER_UNBLOCKED, FIRST),
+    (SECTION_CONFIGURED, FIRST),
+];
 
 const FIRST: u8 = 1;
+/// In which what is personal is sealed. What was stored before stays in clear.
+const SEALED: u8 = 2;
+
+/// A type's name and the number of its present shape; none where this version does not know it.
+fn shape_of(kind: &str) -> Option<(&'static str, u8)> {
+    SHAPES.into_iter().find(|(known, _)| *known == kind)
+}
 
 fn first() -> u8 {
     FIRST
@@ -129,7 +143,7 @@ const UPCASTS: [Upcast; 3] = [
     Upcast { kind: MESSAGE_SENT, from: 1, step: clear_personal },
 ];
 
-/// Shape 2: what is personal is sealed. What was not stays in clear.
+/// From the first shape to [`SEALED`].
 fn clear_personal(mut data: Value) -> Value {
     for field in [NAME, PICTURE, TEXT] {
         if let Some(text) = data.get_mut(field) {
@@ -234,16 +248,16 @@ pub fn encode(event: &Event, id: Uuid, key: Option<&Key>) -> (&'static str, Stri
     let key = || key.expect("an event with an author is encoded with their key");
     let user_id = |user: &UserId| json(&StoredUser { user: user.as_str().into() });
     match event {
-        Event::Community(UserRegistered { user, profile }) => (USER_REGISTERED, json(&stored_profile(USER_REGISTERED, user, profile, id, key()))),
+        Event::Community(UserRegistered { user, profile }) => (USER_REGISTERED, json(&stored_profile(user, profile, id, key()))),
         Event::User(UserEvent::ContactableChanged { user, contactable }) => {
             (CONTACTABLE_CHANGED, json(&StoredContactable { user: user.as_str().into(), contactable: *contactable }))
         }
-        Event::User(UserEvent::ProfileUpdated { user, profile }) => (PROFILE_UPDATED, json(&stored_profile(PROFILE_UPDATED, user, profile, id, key()))),
+        Event::User(UserEvent::ProfileUpdated { user, profile }) => (PROFILE_UPDATED, json(&stored_profile(user, profile, id, key()))),
         Event::User(UserEvent::UserErased { user }) => (USER_ERASED, user_id(user)),
         Event::Conversation(ConversationEvent::MessageSent(message)) => (
             MESSAGE_SENT,
             json(&StoredMessage {
-                shape: shape_of(MESSAGE_SENT),
+                shape: SEALED,
                 sender: message.sender.as_str().into(),
                 recipient: message.recipient.as_str().into(),
                 text: Personal::seal(key(), id, TEXT, message.text.as_str()),
@@ -282,9 +296,9 @@ fn json(stored: &impl Serialize) -> String {
     serde_json::to_string(stored).expect("strings and numbers are always JSON")
 }
 
-fn stored_profile<'a>(kind: &str, user: &'a UserId, profile: &'a Profile, id: Uuid, key: &'a Key) -> StoredProfile<'a> {
+fn stored_profile<'a>(user: &'a UserId, profile: &'a Profile, id: Uuid, key: &'a Key) -> StoredProfile<'a> {
     StoredProfile {
-        shape: shape_of(kind),
+        shape: SEALED,
         user: user.as_str().into(),
         name: Personal::seal(key, id, NAME, profile.name.as_str()),
         picture: profile.picture.as_ref().map(|picture| Personal::seal(key, id, PICTURE, picture.as_str())),
@@ -297,10 +311,10 @@ fn stored_profile<'a>(kind: &str, user: &'a UserId, profile: &'a Profile, id: Uu
 /// When this version knows no such type or shape, the data has another, or its key is not known.
 pub fn decode(kind: &str, data: &str, id: Uuid, keys: impl Fn(&str) -> Unlocked) -> Result<Event, DecodeError> {
     let user = |id: Cow<'_, str>| UserId::from_stored(&*id);
+    let data = &*upcast(kind, data)?;
     Ok(match kind {
         MESSAGE_SENT => {
-            let data = upcast(MESSAGE_SENT, data)?;
-            let stored: StoredMessage<'_> = parse(MESSAGE_SENT, &data)?;
+            let stored: StoredMessage<'_> = parse(MESSAGE_SENT, data)?;
             Event::Conversation(ConversationEvent::MessageSent(MessageSent {
                 id: MessageId(id),
                 sender: user(stored.sender),
@@ -334,13 +348,11 @@ pub fn decode(kind: &str, data: &str, id: Uuid, keys: impl Fn(&str) -> Unlocked)
             Event::Conversation(ConversationEvent::UserUnblocked { blocker: user(stored.blocker), blocked: user(stored.blocked) })
         }
         USER_REGISTERED => {
-            let data = upcast(USER_REGISTERED, data)?;
-            let (user, profile) = profile(&parse(USER_REGISTERED, &data)?, id, &keys)?;
+            let (user, profile) = profile(&parse(USER_REGISTERED, data)?, id, &keys)?;
             Event::Community(UserRegistered { user, profile })
         }
         PROFILE_UPDATED => {
-            let data = upcast(PROFILE_UPDATED, data)?;
-            let (user, profile) = profile(&parse(PROFILE_UPDATED, &data)?, id, &keys)?;
+            let (user, profile) = profile(&parse(PROFILE_UPDATED, data)?, id, &keys)?;
             Event::User(UserEvent::ProfileUpdated { user, profile })
         }
         USER_ERASED => {
@@ -362,7 +374,7 @@ pub fn decode(kind: &str, data: &str, id: Uuid, keys: impl Fn(&str) -> Unlocked)
                 },
             })
         }
-        unknown => return Err(DecodeError::UnknownType(unknown.to_owned())),
+        _ => unreachable!("its shape is known"),
     })
 }
 
@@ -394,22 +406,26 @@ struct Shaped {
 }
 
 /// Data of a type in its present shape, whichever it was stored in.
-fn upcast<'a>(kind: &'static str, data: &'a str) -> Result<Cow<'a, str>, DecodeError> {
+fn upcast<'a>(kind: &str, data: &'a str) -> Result<Cow<'a, str>, DecodeError> {
+    let (kind, present) = shape_of(kind).ok_or_else(|| DecodeError::UnknownType(kind.to_owned()))?;
     // As it is written today: one look is enough.
-    let begins_with = data.strip_prefix("{\"shape\":").and_then(|rest| rest.split_once(',')).map(|(shape, _)| shape);
-    if begins_with.is_some_and(|shape| shape.parse() == Ok(shape_of(kind))) {
+    let is_present = match data.strip_prefix("{\"shape\":").and_then(|rest| rest.split_once(',')) {
+        Some((shape, _)) => shape.parse() == Ok(present),
+        None => present == FIRST && !data.contains("\"shape\""),
+    };
+    if is_present {
         return Ok(data.into());
     }
     let Shaped { shape: stored } = parse(kind, data)?;
-    if stored == shape_of(kind) {
+    if stored == present {
         return Ok(data.into());
     }
     let mut upcast: Value = parse(kind, data)?;
-    for shape in stored..shape_of(kind) {
+    for shape in stored..present {
         let step = UPCASTS.iter().find(|upcast| upcast.kind == kind && upcast.from == shape);
         upcast = (step.ok_or(DecodeError::Newer { kind, shape })?.step)(upcast);
     }
-    if stored > shape_of(kind) { Err(DecodeError::Newer { kind, shape: stored }) } else { Ok(upcast.to_string().into()) }
+    if stored > present { Err(DecodeError::Newer { kind, shape: stored }) } else { Ok(upcast.to_string().into()) }
 }
 
 /// The data with what can be opened in clear, for auditors to read: null where it was erased. What cannot be read stays as it is.

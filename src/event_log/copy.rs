@@ -78,8 +78,10 @@ pub async fn copy(from: &EventLog, to: &EventLog, told: impl FnMut(Copied)) -> R
     if from.id() == to.id() {
         return Err(CopyError::Itself);
     }
+    let copied = import(from.whole(), to, told).await?;
+    // Afterwards, so that whoever registered meanwhile has theirs in it.
     to.keys().take_in(from.keys()).await?;
-    import(from.whole(), to, told).await
+    Ok(copied)
 }
 
 /// Copies everything that a source has. `told` hears of every window.

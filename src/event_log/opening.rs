@@ -32,11 +32,18 @@ impl EventLog {
             StoreUrl::Kurrent(url) => Kept::Kurrent(KurrentEventLog::open(url, clock).await?),
         };
         let opened_at = end_of(&kept);
+        let unanswered = |error: LogError| OpenError::Unreachable { place: url.to_string(), reason: error.to_string() };
+        let others = || OpenError::OtherKeys { place: keys_url.to_string(), log: url.to_string() };
+        // None are made where those that the log has are missing: they may be put back.
+        if let Some(bound) = answer!(&kept, log => log.bound_keys()).map_err(unanswered)?
+            && Keyring::open_existing(&keys_url).await?.id() != Some(bound)
+        {
+            return Err(others());
+        }
         let keys = Keyring::open(&keys_url).await?;
-        let bound = answer!(&kept, log => log.bind_keys(keys.id().unwrap_or_default()));
-        let bound = bound.map_err(|error| OpenError::Unreachable { place: url.to_string(), reason: error.to_string() })?;
+        let bound = answer!(&kept, log => log.bind_keys(keys.id().unwrap_or_default())).map_err(unanswered)?;
         if keys.id() != Some(bound) {
-            return Err(OpenError::OtherKeys { place: keys_url.to_string(), log: url.to_string() });
+            return Err(others());
         }
         Ok(Self { kept, keys, opened_at })
     }

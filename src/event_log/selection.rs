@@ -193,6 +193,8 @@ impl Walk {
 
     /// Whether there was something more.
     async fn read_on(&mut self) -> Result<bool, LogError> {
+        // A log in a file never waits; others are to have their turn, and the walk its time limit.
+        tokio::task::yield_now().await;
         let mut window = match (&mut self.place, self.direction) {
             (Place::Log(after), Direction::Forwards) => {
                 let window = self.log.read_all_stored(after.unwrap_or_default(), WINDOW).await?;

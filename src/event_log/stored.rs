@@ -36,6 +36,14 @@ pub struct Undecodable {
     pub(super) lacks: Option<String>,
 }
 
+impl Undecodable {
+    /// Whether it is sealed under a key that the key store does not have.
+    #[must_use]
+    pub fn lacks_its_key(&self) -> bool {
+        self.lacks.is_some()
+    }
+}
+
 impl From<Undecodable> for LogError {
     fn from(undecodable: Undecodable) -> Self {
         Self::Undecodable { position: undecodable.event.position, reason: undecodable.reason }

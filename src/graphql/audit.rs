@@ -8,7 +8,7 @@ use super::errors::bad_input;
 use super::session::Session;
 use super::types::DateTime;
 use crate::app::events::{EventPage, Selection, StoredEvent};
-use crate::domain::event::Position;
+use crate::domain::event::{Position, UnknownStream};
 use crate::domain::ids::UserId;
 
 /// Which events of the log are wanted; what is left out does not matter.
@@ -37,7 +37,10 @@ impl EventFilter {
             given.map(parse).transpose()
         };
         Ok(Selection {
-            stream: self.stream.map(|name| name.parse().map_err(|error| bad_input(format!("{error}")))).transpose()?,
+            stream: self
+                .stream
+                .map(|name| name.parse().map_err(|_: UnknownStream| bad_input("`stream` is no stream's name: community, section, user-… or conversation-…")))
+                .transpose()?,
             types: self.types.unwrap_or_default(),
             user: self.user.map(|id| UserId::parse(&id).map_err(|_| bad_input("`user` is not a user id"))).transpose()?,
             positions: (position("fromPosition", self.from_position)?, position("toPosition", self.to_position)?),

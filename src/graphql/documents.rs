@@ -16,6 +16,7 @@ use super::contract::Contract;
 use super::errors::Code;
 use super::limits::{Limits, MAX_DOCUMENT_BYTES, check_document};
 use super::response::Response;
+use crate::domain::ids::UserId;
 use crate::metrics::METRICS;
 
 /// What kept documents may take in memory, about.
@@ -25,6 +26,8 @@ const BYTES_OF_A_BYTE: usize = 16;
 const BYTES_OF_A_FIELD: usize = 512;
 /// Documents that the cache is laid out for.
 const KEPT: usize = 1_000;
+/// How many times somebody sent a document with its hash is remembered, in some 50 bytes each.
+const SENT: usize = 65_536;
 
 type Hash = [u8; 32];
 
@@ -79,6 +82,9 @@ pub(super) struct Documents {
     contract: Arc<Contract>,
     limits: Limits,
     kept: Cache<Hash, Arc<Document>, Bytes>,
+    /// Who sent which document along with its hash: for them alone the hash stands for it. Whether it stands for one that
+    /// others sent would tell what they do (B6).
+    sent: Cache<u128, ()>,
     trusted: HashMap<String, Arc<Document>>,
     trusted_texts: HashMap<Hash, Arc<Document>>,
     only_trusted: bool,
@@ -103,6 +109,7 @@ impl Documents {
             contract,
             limits,
             kept: Cache::with_options(kept, Bytes, DefaultHashBuilder::default(), DefaultLifecycle::default()),
+            sent: Cache::new(SENT),
             trusted: HashMap::new(),
             trusted_texts: HashMap::new(),
             only_trusted: trusted.only,
@@ -117,12 +124,12 @@ impl Documents {
         Ok(documents)
     }
 
-    /// The document that a request means.
+    /// The document that a user's request means.
     ///
     /// # Errors
     /// The response to give: it is unknown, not trusted, not GraphQL, too large or not valid.
-    pub(super) fn find(&self, reference: &DocumentReference) -> Result<Arc<Document>, Box<Response>> {
-        let named = reference.id.as_deref().and_then(|id| self.named(id));
+    pub(super) fn find(&self, reference: &DocumentReference, user: &UserId) -> Result<Arc<Document>, Box<Response>> {
+        let named = reference.id.as_deref().and_then(|id| self.named(id, user));
         let Some(text) = &reference.text else {
             return named.ok_or_else(|| Box::new(Code::PersistedQueryNotFound.response("PersistedQueryNotFound")));
         };
@@ -135,21 +142,26 @@ impl Documents {
         if reference.id.as_deref().is_some_and(|id| !is_of_text(id)) {
             return Err(Box::new(Code::BadUserInput.response("the id is not this document's")));
         }
-        if let Some(known) = trusted.cloned().or_else(|| self.kept.get(&hash)) {
-            return Ok(known);
+        let document = if let Some(known) = trusted.cloned().or_else(|| self.kept.get(&hash)) {
+            known
+        } else {
+            let document = Arc::new(self.validated(text, hash)?);
+            self.kept.insert(hash, Arc::clone(&document));
+            document
+        };
+        if reference.id.is_some() {
+            self.sent.insert(sent_by(user, &hash), ());
         }
-        let document = Arc::new(self.validated(text, hash)?);
-        self.kept.insert(hash, Arc::clone(&document));
         Ok(document)
     }
 
-    /// The document that goes by an id.
-    fn named(&self, id: &str) -> Option<Arc<Document>> {
+    /// The document that goes by an id for a user.
+    fn named(&self, id: &str, user: &UserId) -> Option<Arc<Document>> {
         let trusted = self.trusted.get(id).or_else(|| self.trusted.get(id.strip_prefix(HASH_PREFIX)?));
         trusted.cloned().or_else(|| {
             let hash = hash_of_hex(id)?;
-            let kept = if self.only_trusted { None } else { self.kept.get(&hash) };
-            self.trusted_texts.get(&hash).cloned().or(kept)
+            let kept = || self.sent.get(&sent_by(user, &hash)).and_then(|()| self.kept.get(&hash));
+            self.trusted_texts.get(&hash).cloned().or_else(|| if self.only_trusted { None } else { kept() })
         })
     }
 
@@ -164,6 +176,12 @@ impl Documents {
         let executable = self.contract.validate(&parsed)?;
         Ok(Document { executable, hash, bytes: text.len() * BYTES_OF_A_BYTE + fields * BYTES_OF_A_FIELD })
     }
+}
+
+/// A document of a user, in few bytes.
+fn sent_by(user: &UserId, document: &Hash) -> u128 {
+    let digest = Sha256::new_with_prefix(document).chain_update(user.as_str()).finalize();
+    u128::from_be_bytes(std::array::from_fn(|at| digest[at]))
 }
 
 fn hash_of_hex(id: &str) -> Option<Hash> {

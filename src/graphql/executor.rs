@@ -27,6 +27,7 @@ use super::response::Response;
 use super::session::Session;
 use super::{Schema, build, sdl};
 use crate::app::quota::Quota;
+use crate::domain::ids::UserId;
 use crate::metrics::{METRICS, RATE_LIMITED};
 
 /// What an operator can set.
@@ -113,21 +114,21 @@ impl Executor {
         })
     }
 
-    /// Finds out what a request asks for, and whether it may. A panic is a masked error.
+    /// Finds out what a user's request asks for, and whether it may. A panic is a masked error.
     ///
     /// # Errors
     /// The response to give where nothing is to be executed.
-    pub fn prepare(&self, call: &Call) -> Result<Operation, Box<Response>> {
+    pub fn prepare(&self, call: &Call, user: &UserId) -> Result<Operation, Box<Response>> {
         let _span = tracing::debug_span!("prepare").entered();
-        let prepared = catch_unwind(AssertUnwindSafe(|| self.planned(call)));
+        let prepared = catch_unwind(AssertUnwindSafe(|| self.planned(call, user)));
         prepared.unwrap_or_else(|_| {
             tracing::error!("an operation could not be planned: that panicked");
             Err(Box::new(Code::Internal.response(Language::default().internal())))
         })
     }
 
-    fn planned(&self, call: &Call) -> Result<Operation, Box<Response>> {
-        let document = self.documents.find(&call.document)?;
+    fn planned(&self, call: &Call, user: &UserId) -> Result<Operation, Box<Response>> {
+        let document = self.documents.find(&call.document, user)?;
         let operation = document.operation(call.operation_name.as_deref())?;
         let kind = operation.operation_type;
         let variables = coerce_variable_values(&self.contract.schema, operation, &call.variables)

@@ -7,6 +7,7 @@ use async_graphql::{Context, Enum, ID, InputObject, MaybeUndefined, Object, Resu
 use futures_util::future::BoxFuture;
 
 use super::errors::{TopLevel, UserError, UserErrorCode, or_refused};
+use super::ready::Row;
 use super::section::ChatSection;
 use super::session::Session;
 use super::types::{Conversation, Message, User, conversation_node_id, int, load_view};
@@ -28,7 +29,7 @@ pub(super) struct SendMessageInput {
 /// What became of a message.
 #[derive(Default, SimpleObject)]
 pub(super) struct SendMessagePayload {
-    message: Option<Message>,
+    message: Option<Row<Message>>,
     conversation: Option<Conversation>,
     user_errors: Vec<UserError>,
 }
@@ -208,7 +209,7 @@ impl Mutation {
                     None
                 };
                 SendMessagePayload {
-                    message: Some(Message::of(session, contact.clone(), row)),
+                    message: Some(Row(Message::of(session, contact.clone(), row))),
                     conversation: contact.and_then(|contact| Conversation::listed(session, contact)),
                     user_errors: vec![],
                 }

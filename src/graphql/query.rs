@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_graphql::{Context, Enum, ID, Object, Result};
-use uuid::Uuid;
 
 use super::audit::{EventFilter, LoggedEventConnection};
 use super::connection::{ConversationConnection, PageArguments, UserConnection};
@@ -152,8 +151,8 @@ async fn find_user(session: &Session, id: &str) -> Result<Option<Arc<UserView>>>
 }
 
 async fn find_conversation(session: &Arc<Session>, id: &str) -> Result<Option<Conversation>> {
-    let Ok(id) = Uuid::try_parse(id) else { return Ok(None) };
-    let contact = session.app.contact_of(&session.viewer, ConversationId(id)).await.top_level(session)?;
+    let Some(id) = ConversationId::parse(id) else { return Ok(None) };
+    let contact = session.app.contact_of(&session.viewer, id).await.top_level(session)?;
     let Some(contact) = contact else { return Ok(None) };
     Ok(Conversation::listed(session, load_view(session, &contact).await?))
 }

@@ -23,6 +23,9 @@ pub(super) trait Ready: OutputType {
 /// A list of rows. It is resolved to bytes, of which no other value is made: JSON in the shape that was asked for.
 pub(super) struct Rows<T>(pub Vec<T>);
 
+/// One row, likewise.
+pub(super) struct Row<T>(pub T);
+
 impl<T: Ready> OutputType for Rows<T> {
     fn type_name() -> Cow<'static, str> {
         Vec::<T>::type_name()
@@ -37,14 +40,43 @@ impl<T: Ready> OutputType for Rows<T> {
     }
 
     async fn resolve(&self, context: &ContextSelectionSet<'_>, field: &Positioned<Field>) -> ServerResult<Value> {
-        let session = context.data_unchecked::<Arc<Session>>();
-        let (mut json, left) = (Json::default(), session.budget());
-        if json.list(&self.0, |row, json| object(row, &context.item.node, json)).is_some() {
-            return Ok(Value::Binary(json.into_bytes().into()));
+        match at_once(context, |asked, json| json.list(&self.0, |row, json| object(row, asked, json))) {
+            Some(json) => Ok(json),
+            None => Box::pin(self.0.resolve(context, field)).await,
         }
-        session.restore_budget(left);
-        Box::pin(self.0.resolve(context, field)).await
     }
+}
+
+impl<T: Ready> OutputType for Row<T> {
+    fn type_name() -> Cow<'static, str> {
+        T::type_name()
+    }
+
+    fn qualified_type_name() -> String {
+        T::qualified_type_name()
+    }
+
+    fn create_type_info(registry: &mut Registry) -> String {
+        T::create_type_info(registry)
+    }
+
+    async fn resolve(&self, context: &ContextSelectionSet<'_>, field: &Positioned<Field>) -> ServerResult<Value> {
+        match at_once(context, |asked, json| object(&self.0, asked, json)) {
+            Some(json) => Ok(json),
+            None => Box::pin(self.0.resolve(context, field)).await,
+        }
+    }
+}
+
+/// What is asked, as JSON; none where something of it is not ready, which then costs the answer nothing.
+fn at_once(context: &ContextSelectionSet<'_>, write: impl FnOnce(&SelectionSet, &mut Json) -> Option<()>) -> Option<Value> {
+    let session = context.data_unchecked::<Arc<Session>>();
+    let (mut json, left) = (Json::default(), session.budget());
+    if write(&context.item.node, &mut json).is_some() {
+        return Some(Value::Binary(json.into_bytes().into()));
+    }
+    session.restore_budget(left);
+    None
 }
 
 /// Writes what is asked of an object, if all of it is ready.

@@ -6,7 +6,7 @@ use async_graphql::{Response as Executed, ServerError, Value};
 
 use super::errors::{Code, mark};
 use super::json::Json;
-use super::shape::{self, Shape, with_nulls};
+use super::shape::{self, Shape, TYPE_NAME, with_nulls};
 
 /// The most errors of a response: a document of many faults must not make a long answer.
 const MAX_ERRORS: usize = 20;
@@ -55,10 +55,13 @@ impl Response {
         self.data.is_none()
     }
 
-    /// Whether there is no data, for whatever reason.
+    /// Whether there is no data, for whatever reason: nothing that was asked for is there.
     #[must_use]
     pub fn has_no_data(&self) -> bool {
-        self.data.as_ref().is_none_or(|(_, data)| *data == Value::Null)
+        self.data.as_ref().is_none_or(|(_, data)| match data {
+            Value::Object(fields) => fields.iter().all(|(key, value)| key == TYPE_NAME || *value == Value::Null),
+            data => *data == Value::Null,
+        })
     }
 
     #[must_use]

@@ -93,7 +93,7 @@ fn write_object(entries: &[Entry], object: &Value, json: &mut Json) {
 
 fn write_value(inside: &Inside, value: &Value, json: &mut Json) {
     match (value, inside) {
-        // Rows, which are JSON in their shape already.
+        // A row or a list of them, which are JSON in their shape already.
         (Value::Binary(rows), _) => json.raw(rows),
         (value, Inside::Leaf) => json.value(value),
         (Value::List(items), inside) => {

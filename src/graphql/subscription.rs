@@ -11,6 +11,7 @@ use super::audit::{EventFilter, LoggedEvent};
 use super::cursors::Cursor as _;
 use super::errors::{TopLevel, bad_input};
 use super::follow::Delivered;
+use super::ready::Row;
 use super::section::ChatSection;
 use super::session::Session;
 use super::types::{Conversation, Message, User, conversation_node_id, load_view};
@@ -22,8 +23,8 @@ use crate::read_store::ItemChange;
 /// A message came, or was sent from another of the viewer's devices.
 #[derive(SimpleObject)]
 pub(super) struct MessageAdded {
-    message: Message,
-    conversation: Conversation,
+    message: Row<Message>,
+    conversation: Row<Conversation>,
     cursor: String,
 }
 
@@ -31,7 +32,7 @@ pub(super) struct MessageAdded {
 /// history has more than before; when the contact was erased, other texts.
 #[derive(SimpleObject)]
 pub(super) struct ConversationChanged {
-    conversation: Conversation,
+    conversation: Row<Conversation>,
     cursor: String,
 }
 
@@ -146,11 +147,12 @@ async fn event(session: &Arc<Session>, told: Told) -> Result<Option<InboxEvent>,
     Ok(match change {
         ItemChange::MessageAdded { contact, message } => {
             let view = load_view(session, &contact).await?;
-            let message = Message::of(session, Some(Arc::clone(&view)), *message);
-            Conversation::listed(session, view).map(|conversation| InboxEvent::MessageAdded(MessageAdded { message, conversation, cursor }))
+            let message = Row(Message::of(session, Some(Arc::clone(&view)), *message));
+            let conversation = Conversation::listed(session, view).map(Row);
+            conversation.map(|conversation| InboxEvent::MessageAdded(MessageAdded { message, conversation, cursor }))
         }
         ItemChange::ConversationChanged { contact } => {
-            let conversation = Conversation::listed(session, load_view(session, &contact).await?);
+            let conversation = Conversation::listed(session, load_view(session, &contact).await?).map(Row);
             conversation.map(|conversation| InboxEvent::ConversationChanged(ConversationChanged { conversation, cursor }))
         }
         ItemChange::ConversationRemoved { contact } => {

@@ -20,7 +20,7 @@ use crate::domain::ids::UserId;
 use crate::graphql::Language;
 
 /// A shorter secret can be guessed (RFC 7518 §3.2).
-const SHORTEST_SECRET_BYTES: usize = 32;
+pub const SHORTEST_SECRET_BYTES: usize = 32;
 /// Accepted tokens that are remembered, some hundred bytes each.
 const REMEMBERED: usize = 8_192;
 

@@ -17,10 +17,11 @@ use super::authentication::Unauthenticated;
 use super::negotiation::{self, Accepted, MediaType};
 use super::parameters::{self, Asked};
 use super::peer::Peer;
-use super::sign_in::{SignInRefusal, sign_in_as};
+use super::sign_in::{NotSignedIn, sign_in_as};
 use super::unread::{Need, TooMuchUnread};
 use super::{Service, body, graphql_sse, graphql_ws, request_id, trace};
 use crate::app::access::{Identity, Viewer};
+use crate::domain::Refusal;
 use crate::graphql::{Call, Code, Language, Operation, OperationType, Response, Session};
 use crate::metrics::METRICS;
 
@@ -100,20 +101,18 @@ impl<'a> Exchange<'a> {
     fn verify(&self) -> Result<Arc<Identity>, Answer> {
         self.service.0.verifier.verify_headers(self.headers).map_err(|why| {
             if why == Unauthenticated::Expired || self.service.forgives(self.peer) {
-                self.not_signed_in(&SignInRefusal::Unauthenticated(why))
+                self.refuse(StatusCode::UNAUTHORIZED, Code::Unauthenticated, &why.message(self.language))
             } else {
                 self.refuse(StatusCode::TOO_MANY_REQUESTS, Code::RateLimited, "too many requests from here have no token that is accepted")
             }
         })
     }
 
-    async fn sign_in(&self, identity: Arc<Identity>) -> Result<(Viewer, Arc<Identity>), Answer> {
-        sign_in_as(self.service, identity, self.language, self.id).await.map_err(|refusal| self.not_signed_in(&refusal))
-    }
-
-    fn not_signed_in(&self, refusal: &SignInRefusal) -> Answer {
-        let (status, code, message) = refusal.parts(self.language);
-        self.refuse(status, code, &message)
+    async fn sign_in(&self, identity: &Identity) -> Result<Viewer, Answer> {
+        sign_in_as(self.service, identity, self.id).await.map_err(|why| match why {
+            NotSignedIn::PlanIsFull => self.refuse(StatusCode::FORBIDDEN, Code::UserLimitReached, &self.language.refusal(Refusal::UserLimitReached)),
+            NotSignedIn::Unavailable => self.refuse(StatusCode::SERVICE_UNAVAILABLE, Code::Unavailable, self.language.unavailable()),
+        })
     }
 
     async fn post(&self, body: Body) -> Result<Question, Answer> {
@@ -123,14 +122,15 @@ impl<'a> Exchange<'a> {
         let identity = self.verify()?;
         let max = self.service.0.limits.body;
         let body = body::read(body, max).await.map_err(|unread| self.refuse(unread.status(), Code::BadUserInput, &unread.to_string()))?;
-        let (viewer, identity) = Box::pin(self.sign_in(identity)).await?;
+        let viewer = Box::pin(self.sign_in(&identity)).await?;
         let asked = parameters::of_body(&body, self.service.0.limits.batch);
         let asked = asked.map_err(|what| self.refuse(StatusCode::BAD_REQUEST, Code::BadUserInput, &what))?;
         Ok(Question { viewer, identity, asked })
     }
 
     async fn get(&self, query: &str) -> Result<Question, Answer> {
-        let (viewer, identity) = self.sign_in(self.verify()?).await?;
+        let identity = self.verify()?;
+        let viewer = self.sign_in(&identity).await?;
         let call = parameters::of_query(query).map_err(|what| self.refuse(StatusCode::BAD_REQUEST, Code::BadUserInput, what))?;
         Ok(Question { viewer, identity, asked: Asked::One(Box::new(call)) })
     }
@@ -144,7 +144,7 @@ impl<'a> Exchange<'a> {
         let Question { viewer, asked, .. } = question;
         match asked {
             Asked::One(call) => {
-                let operation = match self.service.0.executor.prepare(&call) {
+                let operation = match self.service.0.executor.prepare(&call, viewer.id()) {
                     Ok(operation) => operation,
                     Err(response) => return Ok((Answer::of(media_type, *response), Need::May)),
                 };
@@ -181,7 +181,7 @@ impl<'a> Exchange<'a> {
         let mut prepared = Vec::with_capacity(calls.len());
         let mut left = executor.complexity_limit();
         for call in calls {
-            let operation = executor.prepare(&call).and_then(|operation| match left.checked_sub(operation.cost()) {
+            let operation = executor.prepare(&call, viewer.id()).and_then(|operation| match left.checked_sub(operation.cost()) {
                 _ if operation.kind() == OperationType::Subscription => Err(Box::new(Code::BadUserInput.response("a batch holds no subscription"))),
                 Some(rest) => {
                     left = rest;
@@ -208,7 +208,7 @@ impl<'a> Exchange<'a> {
         let Asked::One(call) = asked else {
             return Err(self.refuse(StatusCode::BAD_REQUEST, Code::BadUserInput, "send one operation a stream"));
         };
-        let operation = match self.service.0.executor.prepare(&call) {
+        let operation = match self.service.0.executor.prepare(&call, viewer.id()) {
             Ok(operation) => operation,
             Err(response) => return Ok(graphql_sse::refused(&response, self.id)),
         };

@@ -20,9 +20,9 @@ use tokio_tungstenite::tungstenite::error::{Error as SocketError, ProtocolError}
 use tracing::Instrument as _;
 
 use super::authentication::Unauthenticated;
-use super::parameters::Parameters;
+use super::parameters::{Members, Parameters};
 use super::peer::Peer;
-use super::sign_in::{SignInRefusal, sign_in_as};
+use super::sign_in::{NotSignedIn, sign_in_as};
 use super::unread::{Need, TooMuchUnread};
 use super::{FAR, Service, time_until, told_to_stop, trace};
 use crate::app::access::Viewer;
@@ -115,7 +115,7 @@ enum FromClient {
     },
     Subscribe {
         id: String,
-        payload: Parameters,
+        payload: Members<Parameters>,
     },
     Complete {
         id: String,
@@ -286,14 +286,14 @@ impl Connection {
     }
 
     async fn receive(&mut self, text: &str) -> Result<(), Option<Close>> {
-        match serde_json::from_str(text) {
+        match serde_json::from_str(text).map(|Members(message)| message) {
             Ok(FromClient::ConnectionInit { payload }) => Box::pin(self.initialise(payload.unwrap_or_default())).await,
             Ok(FromClient::Ping { payload }) => self.send(ToClient::Pong { payload }.message()).await,
             Ok(FromClient::Pong { .. }) => Ok(()),
             Ok(FromClient::Subscribe { id, .. }) if id.is_empty() || id.len() > MAX_ID_BYTES => {
                 Err(Some(Close::BadRequest("An operation has an id of 1 to 256 bytes")))
             }
-            Ok(FromClient::Subscribe { id, payload }) => self.subscribe(id.into(), payload).await,
+            Ok(FromClient::Subscribe { id, payload: Members(payload) }) => self.subscribe(id.into(), payload).await,
             Ok(FromClient::Complete { id }) => {
                 if let Some((_, operation)) = self.operations.remove(id.as_str()) {
                     operation.abort();
@@ -318,11 +318,10 @@ impl Connection {
             })
         })?;
         let app = self.service.0.app.clone();
-        let (viewer, identity) = sign_in_as(&self.service, identity, self.language, app.new_id()).await.map_err(|refusal| {
-            Some(match refusal {
-                SignInRefusal::Unauthenticated(_) => Close::Forbidden("Forbidden"),
-                SignInRefusal::PlanIsFull(_) => Close::Forbidden(self.language.plan_is_full()),
-                SignInRefusal::Unavailable => Close::TryAgainLater("The service cannot do this now"),
+        let viewer = sign_in_as(&self.service, &identity, app.new_id()).await.map_err(|why| {
+            Some(match why {
+                NotSignedIn::PlanIsFull => Close::Forbidden(self.language.plan_is_full()),
+                NotSignedIn::Unavailable => Close::TryAgainLater("The service cannot do this now"),
             })
         })?;
         let place = self.service.0.sockets.take(viewer.id());
@@ -376,7 +375,7 @@ impl Channel {
 
 /// Executes one operation and hands its responses to the socket.
 async fn operate(service: Service, session: Arc<Session>, call: Call, channel: Channel) {
-    let prepared = service.0.executor.prepare(&call);
+    let prepared = service.0.executor.prepare(&call, session.viewer_id());
     drop(call);
     let prepared = prepared.and_then(|operation| Ok((place_of(&service, &session, &operation)?, operation)));
     let (_place, operation) = match prepared {

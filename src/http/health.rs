@@ -12,7 +12,7 @@ use super::authentication::Unauthenticated;
 use super::peer::Peer;
 use crate::metrics::METRICS;
 
-/// How long the views may stand still while there is something to show.
+/// How long the log may take to answer, and the views may stand still while there is something to show.
 const STANDSTILL: Duration = Duration::from_secs(2);
 
 /// The process answers.
@@ -23,7 +23,7 @@ pub(super) async fn live() -> &'static str {
 /// The log can be read, and the views follow it: they have reached its head, or are going on.
 pub(super) async fn ready(State(service): State<Service>) -> (StatusCode, &'static str) {
     let app = &service.0.app;
-    if app.log_answers().await.is_err() {
+    if !matches!(tokio::time::timeout(STANDSTILL, app.log_answers()).await, Ok(Ok(()))) {
         return (StatusCode::SERVICE_UNAVAILABLE, "the event log cannot be read\n");
     }
     let before = app.applied();

@@ -23,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, header};
 use axum::routing::{any, get, post};
 use futures_util::pin_mut;
@@ -222,7 +221,6 @@ fn is_of_the_listener(error: &std::io::Error) -> bool {
 
 fn router(service: Service) -> Router {
     let origins = service.0.origins.clone();
-    let max_body = service.0.limits.body;
     let development = service.0.development.is_some();
     let mut router = Router::new()
         .route("/graphql", any(graphql_http::graphql))
@@ -238,7 +236,7 @@ fn router(service: Service) -> Router {
     if !origins.is_empty() {
         router = router.layer(cross_origin(origins));
     }
-    router.layer(DefaultBodyLimit::max(max_body)).with_state(service)
+    router.with_state(service)
 }
 
 /// Lets pages of other origins ask. No cookie says who somebody is, so none is allowed along.

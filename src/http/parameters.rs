@@ -1,11 +1,39 @@
 //! GraphQL requests as they travel: a JSON body, or a query string.
 
+use std::fmt;
+use std::marker::PhantomData;
+
 use axum::extract::Query;
-use serde::Deserialize;
-use serde::de::DeserializeOwned;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{DeserializeOwned, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::error::Category;
 use serde_json::{Map, Value};
 
 use crate::graphql::{Call, DocumentReference, JsonMap};
+
+/// What is an object in JSON. Derived readers take a list, too, for the members in their order.
+pub(super) struct Members<T>(pub T);
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Members<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct OfMap<T>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for OfMap<T> {
+            type Value = T;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map))
+            }
+        }
+
+        deserializer.deserialize_map(OfMap(PhantomData)).map(Self)
+    }
+}
 
 /// One operation.
 #[derive(Deserialize)]
@@ -61,23 +89,25 @@ const WHAT_IS_RIGHT: &str = "the request is not `{\"query\": string, \"variables
 /// # Errors
 /// What is wrong with it.
 pub(super) fn of_body(body: &[u8], max_batch: usize) -> Result<Asked, String> {
-    // What nearly every body is, in one go. A list would be taken for the members in their order.
-    if body.trim_ascii_start().starts_with(b"{")
-        && let Ok(parameters) = std::str::from_utf8(body).map_err(drop).and_then(|body| serde_json::from_str::<Parameters>(body).map_err(drop))
-    {
-        return parameters.call().map(|call| Asked::One(Box::new(call))).ok_or_else(|| WHAT_IS_RIGHT.to_owned());
+    let call = |parameters: Members<Parameters>| parameters.0.call().ok_or_else(|| WHAT_IS_RIGHT.to_owned());
+    if !body.trim_ascii_start().starts_with(b"[") {
+        return call(parsed(body)?).map(|call| Asked::One(Box::new(call)));
     }
-    let value: Value = serde_json::from_slice(body).map_err(|error| format!("the request is not JSON: line {}, column {}", error.line(), error.column()))?;
-    let one = |value: Value| {
-        let parameters: Option<Parameters> = serde_json::from_value(value).ok();
-        parameters.and_then(Parameters::call).ok_or_else(|| WHAT_IS_RIGHT.to_owned())
-    };
-    match value {
-        Value::Array(_) if max_batch <= 1 => Err("send one operation a request".to_owned()),
-        Value::Array(values) if values.is_empty() || values.len() > max_batch => Err(format!("a batch has 1 to {max_batch} operations, not {}", values.len())),
-        Value::Array(values) => values.into_iter().map(one).collect::<Result<_, _>>().map(Asked::Batch),
-        value => one(value).map(|call| Asked::One(Box::new(call))),
+    if max_batch <= 1 {
+        return Err("send one operation a request".to_owned());
     }
+    let batch: Vec<Members<Parameters>> = parsed(body)?;
+    if batch.is_empty() || batch.len() > max_batch {
+        return Err(format!("a batch has 1 to {max_batch} operations, not {}", batch.len()));
+    }
+    batch.into_iter().map(call).collect::<Result<_, _>>().map(Asked::Batch)
+}
+
+fn parsed<T: DeserializeOwned>(body: &[u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|error| match error.classify() {
+        Category::Data => WHAT_IS_RIGHT.to_owned(),
+        Category::Syntax | Category::Eof | Category::Io => format!("the request is not JSON: line {}, column {}", error.line(), error.column()),
+    })
 }
 
 /// Reads a query string.

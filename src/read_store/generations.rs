@@ -3,7 +3,7 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::sqlite::beside;
@@ -21,6 +21,11 @@ pub(super) struct Generations {
 impl Generations {
     pub(super) fn at(link: &Path) -> Self {
         Self { link: link.into() }
+    }
+
+    /// The address.
+    pub(super) fn link(&self) -> &Path {
+        &self.link
     }
 
     /// The file that the address leads to; none where there is none.
@@ -106,7 +111,7 @@ impl InUse {
 }
 
 fn marker(file: &Path) -> io::Result<File> {
-    File::options().create(true).truncate(false).write(true).open(beside(file, IN_USE))
+    File::options().create(true).truncate(false).write(true).mode(0o600).open(beside(file, IN_USE))
 }
 
 /// Removes a generation's file and what is beside it.

@@ -8,6 +8,7 @@ mod answers;
 mod generations;
 mod inbox;
 mod lease;
+mod opening;
 mod parked;
 mod postgres;
 mod queries;
@@ -36,8 +37,9 @@ pub use crate::storage::OpenError;
 pub use answers::{ConversationView, DirectoryKey, ListKey, ListOrder, Members, MessageView, Page, Relation, Run, Slice, Take, Totals, UserView};
 pub use inbox::{InboxItem, ItemChange, Missed};
 pub use lease::{Lease, Rows, Touched};
+pub use opening::Hold;
 pub use parked::ParkedEntity;
-use postgres::{PostgresHold, PostgresReadStore};
+use postgres::PostgresReadStore;
 use reader::{Columns, Moment, Unreadable};
 use sqlite::SqliteReadStore;
 
@@ -151,97 +153,15 @@ macro_rules! read {
 }
 
 impl ReadStore {
-    /// Opens the rows made from the log with this id, or begins anew where they are missing, damaged, or
-    /// made by other folds.
-    ///
-    /// # Errors
-    /// When the store cannot be reached, another process holds it, it is no read store, or it was made from another log.
-    pub async fn open(url: &StoreUrl, log: Uuid) -> Result<Self, OpenError> {
-        let kept = match url {
-            StoreUrl::Sqlite(path) => Kept::Sqlite(SqliteReadStore::open(path, log)?),
-            StoreUrl::Postgres(url) => Kept::Postgres(Box::new(PostgresReadStore::open(url, log).await?)),
-            StoreUrl::Kurrent(_) => return Err(OpenError::Foreign { place: url.to_string(), what: "a read store" }),
-        };
-        Ok(Self { url: url.clone(), kept, calls: Arc::default() })
-    }
-
-    /// Whether there are rows that were made from events. What cannot be read has none.
-    pub async fn has_rows(url: &StoreUrl) -> bool {
-        match url {
-            StoreUrl::Sqlite(path) => SqliteReadStore::has_rows(path),
-            StoreUrl::Postgres(url) => PostgresReadStore::has_rows(url).await,
-            StoreUrl::Kurrent(_) => false,
-        }
-    }
-
-    /// Opens the generation after the current one, to be built beside it: as far as it was built, or empty.
-    ///
-    /// # Errors
-    /// When the store cannot be reached, or another process builds.
-    pub async fn build(url: &StoreUrl, log: Uuid) -> Result<Self, OpenError> {
-        let kept = match url {
-            StoreUrl::Sqlite(path) => Kept::Sqlite(SqliteReadStore::build(path, log)?),
-            StoreUrl::Postgres(url) => Kept::Postgres(Box::new(PostgresReadStore::build(url, log).await?)),
-            StoreUrl::Kurrent(_) => return Err(OpenError::Foreign { place: url.to_string(), what: "a read store" }),
-        };
-        Ok(Self { url: url.clone(), kept, calls: Arc::default() })
-    }
-
-    /// Makes a built generation fit to be read: its indexes.
+    /// Sees to it that no page holds bytes of what was erased, which nobody is shown any more. False where whoever folds has
+    /// still to do it.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn finish(&self) -> Result<(), StoreError> {
+    pub async fn clean(&self) -> Result<bool, StoreError> {
         match &self.kept {
-            Kept::Sqlite(store) => store.finish().await,
-            Kept::Postgres(store) => store.finish().await,
-        }
-    }
-
-    /// Keeps everybody from the current generation where they could not go over to this one by themselves.
-    ///
-    /// # Errors
-    /// When the store fails, or is read for too long.
-    pub async fn hold(&self) -> Result<Hold, StoreError> {
-        match &self.kept {
-            Kept::Sqlite(_) => Ok(Hold(None)),
-            Kept::Postgres(store) => Ok(Hold(Some(store.hold().await?))),
-        }
-    }
-
-    /// Makes a built and finished generation the current one. The one before is kept.
-    ///
-    /// # Errors
-    /// When the store fails. On a lost connection it may have become current.
-    pub async fn switch(&self, url: &StoreUrl, hold: Hold) -> Result<(), StoreError> {
-        match (&self.kept, hold.0, url) {
-            (Kept::Sqlite(store), _, StoreUrl::Sqlite(path)) => store.switch(path),
-            (Kept::Postgres(_), Some(hold), _) => hold.switch().await,
-            _ => Err(StoreError::Failed("it was built elsewhere".into())),
-        }
-    }
-
-    /// Removes every generation but the current one. Returns how many there were.
-    ///
-    /// # Errors
-    /// When the store cannot be reached, or somebody builds.
-    pub async fn drop_others(url: &StoreUrl) -> Result<usize, OpenError> {
-        match url {
-            StoreUrl::Sqlite(path) => SqliteReadStore::drop_others(path),
-            StoreUrl::Postgres(url) => PostgresReadStore::drop_others(url).await,
-            StoreUrl::Kurrent(_) => Err(OpenError::Foreign { place: url.to_string(), what: "a read store" }),
-        }
-    }
-
-    /// Asks for another attempt at what is parked, one entity or all of it; whoever folds makes it. Returns how many.
-    ///
-    /// # Errors
-    /// When there is no store, or it cannot be reached.
-    pub async fn request_retry(url: &StoreUrl, entity: Option<&str>) -> Result<u64, OpenError> {
-        match url {
-            StoreUrl::Sqlite(path) => SqliteReadStore::request_retry(path, entity),
-            StoreUrl::Postgres(url) => PostgresReadStore::request_retry(url, entity).await,
-            StoreUrl::Kurrent(_) => Err(OpenError::Foreign { place: url.to_string(), what: "a read store" }),
+            Kept::Sqlite(store) => store.is_stained().map(|is_stained| !is_stained),
+            Kept::Postgres(store) => Box::pin(store.clean()).await.map(|()| true),
         }
     }
 
@@ -304,7 +224,7 @@ impl ReadStore {
     /// # Errors
     /// When the store fails.
     pub async fn list(&self, viewer: &UserId, order: ListOrder, slice: Slice<ListKey>) -> Result<Page<UserView>, StoreError> {
-        read!(self, Moment::Each, reader => reads::list(reader, viewer, order, &slice))
+        read!(self, Moment::Same, reader => reads::list(reader, viewer, order, &slice))
     }
 
     /// The totals of the viewer's list.
@@ -409,16 +329,5 @@ impl ReadStore {
     /// When the store fails.
     pub async fn missed(&self, viewer: &UserId, after: Position, limit: usize) -> Result<Missed, StoreError> {
         read!(self, Moment::Same, reader => inbox::missed(reader, viewer, after, limit))
-    }
-}
-
-/// The current generation, kept from everybody until this is dropped or switched.
-pub struct Hold(Option<PostgresHold>);
-
-impl Hold {
-    /// How far it is folded; none where that does not matter.
-    #[must_use]
-    pub fn position(&self) -> Option<Position> {
-        self.0.as_ref().and_then(|hold| hold.position)
     }
 }

@@ -91,6 +91,53 @@ async fn l3_the_badge_clears_up_to_a_message_and_tells_nobody() {
     assert_eq!(alice.list().await, before, "reading is private");
     assert_eq!(code_of(&read("0192f0c1-5e2f-7cc3-98c4-dc0c0c07398f").await), "MESSAGE_NOT_FOUND");
     assert_eq!(code_of(&read("what?").await), "MESSAGE_NOT_FOUND");
+    // Messages of other conversations, the reader's own among them, are none of this one's.
+    let [carol, dan] = server.people(["carol", "dan"]).await;
+    let elsewhere = [carol.sent(&dan, "entre nous").await, carol.sent(&bob, "à toi").await];
+    alice.sent(&bob, "quatre").await;
+    let events = server.events();
+    for id in elsewhere {
+        assert_eq!(code_of(&read(&id).await), "MESSAGE_NOT_FOUND");
+    }
+    assert_eq!((bob.badge(&alice).await, server.events()), (1, events));
+}
+
+#[tokio::test]
+async fn a_page_is_of_fifty_unless_asked_otherwise_and_within_both_bounds() {
+    let server = Server::start();
+    let [me, friend] = server.people(["me", "friend"]).await;
+    for n in 0..58 {
+        server.person(&format!("u{n:02}")).sent(&me, "salut").await;
+        friend.sent(&me, &n.to_string()).await;
+    }
+    let page = async |field: &str, arguments: &str| {
+        let arguments = if arguments.is_empty() { String::new() } else { format!("({arguments})") };
+        let connection = format!("{field}{arguments} {{ edges {{ cursor node {{ id }} }} pageInfo {{ hasNextPage hasPreviousPage }} }}");
+        if field == "messages" {
+            me.ask(&format!("{{ conversation(with: \"friend\") {{ {connection} }} }}")).await["conversation"]["messages"].take()
+        } else {
+            me.ask(&format!("{{ {connection} }}")).await[field].take()
+        }
+    };
+    let ids = |page: &Value| nodes(page).iter().map(|node| node["id"].clone()).collect::<Vec<_>>();
+    for field in ["conversations", "users", "messages"] {
+        let all = page(field, "first: 100").await;
+        let cursor = |n: usize| all["edges"][n]["cursor"].as_str().expect("a cursor").to_owned();
+        let expected = ids(&all);
+        let plain = page(field, "").await;
+        assert_eq!(ids(&plain), expected[..50], "{field}");
+        assert_eq!(plain["pageInfo"], json!({ "hasNextPage": true, "hasPreviousPage": false }), "{field}");
+        let (low, high) = (cursor(9), cursor(20));
+        for (arguments, wanted) in [
+            (format!("after: \"{low}\", before: \"{high}\""), &expected[10..20]),
+            (format!("first: 3, after: \"{low}\", before: \"{high}\""), &expected[10..13]),
+            (format!("last: 3, after: \"{low}\", before: \"{high}\""), &expected[17..20]),
+            (format!("last: 5, after: \"{low}\""), &expected[expected.len() - 5..]),
+            (format!("first: 5, before: \"{high}\""), &expected[..5]),
+        ] {
+            assert_eq!(ids(&page(field, &arguments).await), *wanted, "{field}({arguments})");
+        }
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use entrenous::app::access::{Identity, Roles, Viewer};
-use entrenous::app::{App, Settings, Sources, progress, projector};
+use entrenous::app::{App, Settings, Sources, following, progress, projector};
 use entrenous::cli::{new_id, now};
 use entrenous::domain::ids::UserId;
 use entrenous::event_log::EventLog;
@@ -92,7 +92,7 @@ impl Place {
 pub struct Inside {
     pub app: App,
     executor: Arc<Executor>,
-    projecting: JoinHandle<Result<(), projector::ProjectorError>>,
+    projecting: JoinHandle<Result<(), following::ProjectorError>>,
     stop: watch::Sender<bool>,
     place: Arc<Place>,
     node: usize,
@@ -131,7 +131,7 @@ impl Inside {
 
     /// An operation's data.
     pub async fn ask(&self, viewer: &Viewer, query: &str, variables: Value) -> Value {
-        let operation = self.prepare(query, variables);
+        let operation = self.prepare(viewer, query, variables);
         let response = self.executor.execute(operation, self.session(viewer)).await;
         assert!(response.errors().is_empty(), "{query}: {:?}", response.errors());
         json_of(&response)["data"].take()
@@ -139,14 +139,14 @@ impl Inside {
 
     /// Whatever an operation is answered.
     pub async fn respond(&self, viewer: &Viewer, query: &str) -> Value {
-        let operation = self.prepare(query, json!({}));
+        let operation = self.prepare(viewer, query, json!({}));
         json_of(&self.executor.execute(operation, self.session(viewer)).await)
     }
 
     /// The same; none where the operation is not executed at all.
     pub async fn try_respond(&self, viewer: &Viewer, query: &str) -> Option<Value> {
         let call = Call { document: DocumentReference { text: Some(query.to_owned()), id: None }, ..Call::default() };
-        let operation = self.executor.prepare(&call).ok()?;
+        let operation = self.executor.prepare(&call, viewer.id()).ok()?;
         Some(json_of(&self.executor.execute(operation, self.session(viewer)).await))
     }
 
@@ -162,11 +162,11 @@ impl Inside {
         reporter
     }
 
-    fn prepare(&self, query: &str, variables: Value) -> Operation {
+    fn prepare(&self, viewer: &Viewer, query: &str, variables: Value) -> Operation {
         let document = DocumentReference { text: Some(query.to_owned()), id: None };
         let JsonValue::Object(variables) = JsonValue::from(variables) else { panic!("variables are an object") };
         let call = Call { document, operation_name: None, variables };
-        self.executor.prepare(&call).unwrap_or_else(|refused| panic!("{query}: {:?}", refused.errors()))
+        self.executor.prepare(&call, viewer.id()).unwrap_or_else(|refused| panic!("{query}: {:?}", refused.errors()))
     }
 
     fn session(&self, viewer: &Viewer) -> Arc<Session> {
@@ -195,7 +195,7 @@ impl Inside {
 
     /// What a subscription says.
     pub fn follow(&self, viewer: &Viewer, query: &str, variables: Value) -> impl Stream<Item = Value> + use<> {
-        let operation = self.prepare(query, variables);
+        let operation = self.prepare(viewer, query, variables);
         self.executor.stream(operation, self.session(viewer)).map(|response| {
             assert!(response.errors().is_empty(), "{:?}", response.errors());
             json_of(&response)["data"].take()

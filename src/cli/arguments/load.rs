@@ -30,7 +30,7 @@ pub(in crate::cli) struct Seed {
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Bench {
     /// A running service, as http://host:port; start it with `--send-rate 0`. Without it one is started, and removed afterwards.
-    #[arg(long, env = "ENTRENOUS_BENCH_URL", value_name = "URL")]
+    #[arg(long, env = "ENTRENOUS_BENCH_URL", hide_env_values = true, value_name = "URL")]
     pub url: Option<String>,
     #[command(flatten)]
     pub data: Data,

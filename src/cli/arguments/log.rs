@@ -82,6 +82,9 @@ pub(in crate::cli) struct Import {
     /// A file that `entrenous events` wrote, of a whole log.
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// Import it although keys of what people wrote are missing: what is sealed under them stays sealed.
+    #[arg(long, env = "ENTRENOUS_ACCEPT_UNREADABLE")]
+    pub accept_unreadable: bool,
     #[command(flatten)]
     pub data: Data,
 }

@@ -29,7 +29,7 @@ pub(in crate::cli) struct Serve {
     #[arg(long, env = "ENTRENOUS_TOKEN_LEEWAY", default_value_t = 0, value_name = "SECONDS")]
     pub token_leeway: u64,
     /// Where clients reach the service, such as `https://chat.example.com`: for the default image's address.
-    #[arg(long, env = "ENTRENOUS_PUBLIC_URL", value_name = "URL")]
+    #[arg(long, env = "ENTRENOUS_PUBLIC_URL", hide_env_values = true, value_name = "URL")]
     pub public_url: Option<String>,
     /// Serve a log although this version cannot read all of it: what those events belong to is parked.
     #[arg(long, env = "ENTRENOUS_ACCEPT_UNREADABLE")]
@@ -49,7 +49,7 @@ pub(in crate::cli) struct Serve {
     #[arg(long, env = "ENTRENOUS_LOG_FORMAT", default_value = "text", value_name = "FORMAT")]
     pub log_format: LogFormat,
     /// Where to send OpenTelemetry traces (OTLP over HTTP), such as <http://localhost:4318>. Without it, none are made.
-    #[arg(long, env = "ENTRENOUS_OTLP_ENDPOINT", value_name = "URL")]
+    #[arg(long, env = "ENTRENOUS_OTLP_ENDPOINT", hide_env_values = true, value_name = "URL")]
     pub otlp_endpoint: Option<String>,
     /// What to log: error, warn, info, debug, trace, or a filter such as `entrenous=debug`.
     #[arg(long, env = "ENTRENOUS_TRACE", default_value = "info", value_name = "FILTER")]

@@ -36,16 +36,16 @@ pub(in crate::cli) struct Rebuild {
     #[arg(value_name = "NAME", value_parser = ["conversations", "messages", "section", "users"])]
     pub name: Option<String>,
     /// The comparison of all projections is told, as without a name.
-    #[arg(long, conflicts_with = "name")]
+    #[arg(long, env = "ENTRENOUS_REBUILD_ALL", conflicts_with = "name")]
     pub all: bool,
     /// Memory for rows, in MiB, about: more makes it faster.
     #[arg(long, env = "ENTRENOUS_REBUILD_MEMORY", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20), value_name = "MIB")]
     pub memory: u64,
     /// How much is compared with the present views: every row, stretches of large tables, or nothing.
-    #[arg(long, default_value = "samples", value_name = "HOW_MUCH")]
+    #[arg(long, env = "ENTRENOUS_REBUILD_COMPARE", default_value = "samples", value_name = "HOW_MUCH")]
     pub compare: Comparison,
     /// Only prepare them: a version that has these projections finds them when it starts.
-    #[arg(long)]
+    #[arg(long, env = "ENTRENOUS_REBUILD_PREPARE")]
     pub prepare: bool,
     #[command(flatten)]
     pub views: Views,

@@ -11,6 +11,7 @@ use serde_json::json;
 
 use self::own::Own;
 use super::arguments::{Bench, Report};
+use super::signals::Signals;
 use super::{keys, new_id, now, print, progress};
 use crate::http::authentication::{TokenClaims, TokenSigner};
 use crate::load::community::{name, user};
@@ -21,11 +22,14 @@ const TOKEN_SECONDS: i64 = 24 * 3_600;
 
 pub(super) fn run(arguments: &Bench) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    match arguments.soak {
-        _ if !arguments.sizes.is_empty() => runtime.block_on(series::sizes(arguments)),
-        Some(soak) => runtime.block_on(series::soak(arguments, Duration::try_from(soak).context("a soak is longer than nothing")?)),
-        None => runtime.block_on(measure(arguments)),
-    }
+    runtime.block_on(async {
+        let mut signals = Signals::heard()?;
+        match arguments.soak {
+            _ if !arguments.sizes.is_empty() => signals.or(series::sizes(arguments)).await,
+            Some(soak) => series::soak(arguments, Duration::try_from(soak).context("a soak is longer than nothing")?, &mut signals).await,
+            None => signals.or(measure(arguments)).await,
+        }
+    })
 }
 
 async fn measure(arguments: &Bench) -> anyhow::Result<()> {

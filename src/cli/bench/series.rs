@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::own::Own;
 use super::{plan, target_of};
 use crate::cli::arguments::{Bench, Report};
+use crate::cli::signals::Signals;
 use crate::cli::{print, progress};
 use crate::load::plot::{Line, Plot, Scale};
 use crate::load::run::Figure;
@@ -23,7 +24,7 @@ pub(super) async fn sizes(arguments: &Bench) -> anyhow::Result<()> {
     let mut steps: Vec<(f64, Step)> = Vec::new();
     for &messages in &arguments.sizes {
         let bar = progress::bar(1).with_message(format!("{messages} messages"));
-        let own = Own::seeded(arguments.users, messages)?;
+        let own = Own::seeded(arguments.users, messages).await?;
         let start = own.start_time();
         let target = target_of(arguments, own.host(), own.secret.as_bytes());
         target.register(|_| ()).await?;
@@ -41,15 +42,15 @@ pub(super) async fn sizes(arguments: &Bench) -> anyhow::Result<()> {
     draw(arguments.plot.as_deref(), &plot)
 }
 
-/// Paced messages for so long, and what the service has in memory. What was measured is drawn also when the load fails.
-pub(super) async fn soak(arguments: &Bench, soak: Duration) -> anyhow::Result<()> {
+/// Paced messages for so long, and what the service has in memory. What was measured is drawn also when the load fails, or is told to stop.
+pub(super) async fn soak(arguments: &Bench, soak: Duration, signals: &mut Signals) -> anyhow::Result<()> {
     let own = Own::start(arguments.users)?;
     let target = target_of(arguments, own.host(), own.secret.as_bytes());
     let plan = plan(arguments)?;
-    target.register(|_| ()).await?;
+    signals.or(target.register(|_| ())).await?;
     let (begun, mut steps, mut sent) = (Instant::now(), Vec::new(), 0);
     let ended = loop {
-        match target.deliveries(plan, sent).await {
+        match signals.or(target.deliveries(plan, sent)).await {
             Ok(figures) => {
                 sent += figures[0].count;
                 let (passed, step) = (begun.elapsed(), soaked(&figures, own.resident_mib()));
@@ -59,7 +60,7 @@ pub(super) async fn soak(arguments: &Bench, soak: Duration) -> anyhow::Result<()
                     break Ok(());
                 }
             }
-            Err(failed) => break Err(failed.into()),
+            Err(failed) => break Err(failed),
         }
     };
     let title = format!("{} messages a second", plan.rate);

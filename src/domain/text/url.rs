@@ -29,10 +29,11 @@ fn without_disguise(text: &str) -> Cow<'_, str> {
 /// `scheme://` followed by something (RFC 3986 §3.1).
 fn has_scheme(text: &str) -> bool {
     text.match_indices("://").any(|(at, separator)| {
-        let scheme = text[..at].bytes().rev().take_while(|&b| b.is_ascii_alphanumeric() || b"+.-".contains(&b));
-        let scheme_starts = scheme.last().is_some_and(|b| b.is_ascii_alphabetic());
+        let mut run = text[..at].bytes().rev().take_while(|&b| b.is_ascii_alphanumeric() || b"+.-".contains(&b));
+        // A scheme begins with a letter, whatever stands before that.
+        let has_scheme = run.any(|b| b.is_ascii_alphabetic());
         let follows = text[at + separator.len()..].chars().next();
-        scheme_starts && follows.is_some_and(|c| !c.is_whitespace())
+        has_scheme && follows.is_some_and(|c| !c.is_whitespace())
     })
 }
 
@@ -105,7 +106,8 @@ fn is_host(labels: &[&str]) -> bool {
 
 /// A label that can be registered: letters, digits and inner hyphens (RFC 1034 §3.5, and its Unicode forms).
 fn is_label(label: &str) -> bool {
-    !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && !label.contains('_')
+    let is_in_label = |c: char| is_host_character(c) && c != '.' && c != '_';
+    !label.is_empty() && !label.starts_with('-') && !label.ends_with('-') && label.chars().all(is_in_label)
 }
 
 /// Whether IANA's root zone has it. Internationalised ones are listed there in their ASCII form.
@@ -127,6 +129,9 @@ mod tests {
             "voir HTTP://EXEMPLE",
             "ftp://10.0.0.1/a",
             "(https://exemple.fr)",
+            "-https://x",
+            "1.https://10.0.0.1",
+            "voilà...https://localhost",
             "www.x",
             "WWW.Exemple.Fr",
             "www.exemple",
@@ -160,6 +165,9 @@ mod tests {
             "exemple․fr",
             "a@exemple.fr.Voir.exemple.com",
             "a@b@exemple.fr/x exemple.fr",
+            "a@b@exemple.com",
+            "a@b+exemple.com",
+            "a@b%exemple.com",
         ] {
             assert!(is_in(text), "{text}");
         }
@@ -178,6 +186,7 @@ mod tests {
             "j+a@exemple.co.uk.",
             "a://",
             "://x",
+            "12://x",
             "fin. de",
             "p.s.",
             "e.g. ça",

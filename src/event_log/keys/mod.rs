@@ -177,22 +177,29 @@ impl Keyring {
             StoreUrl::Postgres(url) => KeyStore::Postgres(PostgresKeys::open(url).await?),
             StoreUrl::Kurrent(_) => return Err(OpenError::Foreign { place: url.to_string(), what: "a key store" }),
         };
-        let mut known = Known::default();
-        known.add(kept!(&store, store => store.all())?);
-        Ok(Self::of(Some(store), known))
+        Self::holding(store).await
     }
 
-    /// Opens the store where there is one.
+    /// Opens the store where there is one, without changing it.
     ///
     /// # Errors
     /// As for [`Keyring::open`].
     pub async fn open_existing(url: &StoreUrl) -> Result<Self, OpenError> {
-        let is_there = match url {
-            StoreUrl::Sqlite(path) => path.exists(),
-            StoreUrl::Postgres(url) => PostgresKeys::is_there(url).await?,
-            StoreUrl::Kurrent(_) => false,
+        let store = match url {
+            StoreUrl::Sqlite(path) => SqliteKeys::open_existing(path)?.map(KeyStore::Sqlite),
+            StoreUrl::Postgres(url) => PostgresKeys::open_existing(url).await?.map(KeyStore::Postgres),
+            StoreUrl::Kurrent(_) => None,
         };
-        if is_there { Self::open(url).await } else { Ok(Self::none()) }
+        match store {
+            Some(store) => Self::holding(store).await,
+            None => Ok(Self::none()),
+        }
+    }
+
+    async fn holding(store: KeyStore) -> Result<Self, OpenError> {
+        let mut known = Known::default();
+        known.add(kept!(&store, store => store.all())?);
+        Ok(Self::of(Some(store), known))
     }
 
     /// Names the store to the log that it belongs to; none without a store.

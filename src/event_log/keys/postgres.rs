@@ -1,8 +1,8 @@
 //! Keys in a PostgreSQL schema of their own, shared by any number of nodes.
 
 use deadpool_postgres::{Pool, PoolError};
-use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
 use uuid::Uuid;
 
 use super::{Key, StoredKey};
@@ -18,12 +18,14 @@ const CONNECTIONS: usize = 4;
 /// Nodes that open a store at once migrate it one after the other. Held until the connection ends.
 const LOCK_MIGRATIONS: &str = "select pg_advisory_lock(hashtextextended('entrenous_keys', 0))";
 const IS_THERE: &str = "select to_regclass('entrenous_keys.keys') is not null";
+const FORMAT: &str = "select coalesce(max(version), 0)::bigint from refinery_schema_history";
 const CREATE: &str = "insert into store (only_one, id) values (1, $1) on conflict do nothing";
 const ID: &str = "select id from store";
 const ALL: &str = "select id, owner, key from keys";
 const FIND: &str = "select id, owner, key from keys where id = any($1)";
 const IN_USE: &str = "select id, owner, key from keys where owner = any($1) and key is not null";
 const ADD: &str = "insert into keys (id, owner, key) select * from unnest($1::text[], $2::text[], $3::bytea[]) on conflict do nothing";
+const DESTROYED: &str = "update keys set key = null where id = any($1) and key is not null";
 const BEGIN: &str = "update erasures set begun = true where owner = $1";
 const BEGUN: &str = "select begun from erasures where owner = $1";
 const TOLD: &str = "update erasures set begun = false, told = true where owner = $1";
@@ -31,6 +33,7 @@ const DESTROY: &str = "update keys set key = null where owner = $1 and key is no
 const REQUEST: &str = "insert into erasures (owner) values ($1) on conflict (owner) do update set told = false";
 const REQUESTED: &str = "select owner, told from erasures order by owner";
 const DONE: &str = "delete from erasures where owner = $1 and told";
+const ANEW: &str = "vacuum keys";
 
 #[derive(Clone)]
 pub(super) struct PostgresKeys {
@@ -39,25 +42,32 @@ pub(super) struct PostgresKeys {
 }
 
 impl PostgresKeys {
+    /// Opens the store, or makes a new one.
     #[expect(clippy::disallowed_methods, reason = "a store's id must be random")]
     pub(super) async fn open(url: &str) -> Result<Self, OpenError> {
         let server = server(url)?;
         let unreachable = |error: tokio_postgres::Error| server.unreachable(&error);
         let mut client = server.connect().await.map_err(unreachable)?;
         client.execute(LOCK_MIGRATIONS, &[]).await.map_err(unreachable)?;
-        client.batch_execute("create schema if not exists entrenous_keys").await.map_err(unreachable)?;
+        if !check(&client, &server).await? {
+            client.batch_execute("create schema if not exists entrenous_keys").await.map_err(unreachable)?;
+        }
         let migrated = embedded::migrations::runner().run_async(&mut client).await;
-        let place = || format!("the schema entrenous_keys of {}", server.place);
-        migrated.map_err(|error| OpenError::Damaged { place: place(), detail: format!("its migrations do not match: {error}") })?;
+        migrated.map_err(|error| Server::not_migrated(place(&server), &error))?;
         client.execute(CREATE, &[&Uuid::new_v4()]).await.map_err(unreachable)?;
-        let id = client.query_one(ID, &[]).await.map_err(unreachable)?.get(0);
-        Ok(Self { id, pool: server.pool(CONNECTIONS) })
+        Self::of(&server, &client).await
     }
 
-    pub(super) async fn is_there(url: &str) -> Result<bool, OpenError> {
+    /// Opens the store as it is, of this version or an older one; none where there is none.
+    pub(super) async fn open_existing(url: &str) -> Result<Option<Self>, OpenError> {
         let server = server(url)?;
         let client = server.connect().await.map_err(|error| server.unreachable(&error))?;
-        Ok(client.query_one(IS_THERE, &[]).await.map_err(|error| server.unreachable(&error))?.get(0))
+        if check(&client, &server).await? { Self::of(&server, &client).await.map(Some) } else { Ok(None) }
+    }
+
+    async fn of(server: &Server, client: &Client) -> Result<Self, OpenError> {
+        let id = client.query_one(ID, &[]).await.map_err(|error| server.unreachable(&error))?.get(0);
+        Ok(Self { id, pool: server.pool(CONNECTIONS) })
     }
 
     pub(super) fn id(&self) -> Uuid {
@@ -80,7 +90,14 @@ impl PostgresKeys {
         Ok(self.query(IN_USE, &[&owners]).await?.iter().map(stored).collect())
     }
 
+    /// Takes keys in, and destroys here those that were destroyed there.
     pub(super) async fn copy(&self, keys: Vec<StoredKey>) -> Result<(), LogError> {
+        let destroyed: Vec<&str> = keys.iter().filter(|key| key.secret.is_none()).map(|key| &*key.name).collect();
+        if !destroyed.is_empty() {
+            let client = self.pool.get().await.map_err(unavailable)?;
+            let ended = async { if client.execute(DESTROYED, &[&destroyed]).await? > 0 { client.batch_execute(ANEW).await } else { Ok(()) } };
+            ended.await.map_err(|error: tokio_postgres::Error| failed(&error))?;
+        }
         let names: Vec<&str> = keys.iter().map(|key| &*key.name).collect();
         let owners: Vec<&str> = keys.iter().map(|key| &*key.owner).collect();
         let secrets: Vec<Option<&[u8]>> = keys.iter().map(|key| key.secret.as_deref()).collect();
@@ -97,7 +114,7 @@ impl PostgresKeys {
             }
             let is_begun = transaction.query_one(BEGUN, &[&owner]).await?.get(0);
             transaction.commit().await?;
-            client.batch_execute("vacuum keys").await?;
+            client.batch_execute(ANEW).await?;
             Ok(is_begun)
         };
         begin.await.map_err(|error: tokio_postgres::Error| failed(&error))
@@ -127,6 +144,21 @@ impl PostgresKeys {
 
 fn server(url: &str) -> Result<Server, OpenError> {
     Ok(Server::new(url)?.with_settings("entrenous keys", &["search_path=entrenous_keys", "statement_timeout=20s"]))
+}
+
+fn place(server: &Server) -> String {
+    format!("the schema entrenous_keys of {}", server.place)
+}
+
+/// Whether there is a store, and one that this version knows. Changes nothing.
+async fn check(client: &Client, server: &Server) -> Result<bool, OpenError> {
+    let unreachable = |error: tokio_postgres::Error| server.unreachable(&error);
+    if !client.query_one(IS_THERE, &[]).await.map_err(unreachable)?.get::<_, bool>(0) {
+        return Ok(false);
+    }
+    let found = client.query_one(FORMAT, &[]).await.map_err(unreachable)?.get(0);
+    OpenError::unless_known(&embedded::migrations::runner(), found, || place(server))?;
+    Ok(true)
 }
 
 fn unavailable(error: PoolError) -> LogError {

@@ -27,6 +27,7 @@ const ALL: &str = "select id, owner, key from keys";
 const FIND: &str = "select id, owner, key from keys where id = ?1";
 const IN_USE: &str = "select id, owner, key from keys where owner = ?1 and key is not null";
 const ADD: &str = "insert into keys (id, owner, key) values (?1, ?2, ?3) on conflict do nothing";
+const DESTROYED: &str = "update keys set key = null where id = ?1 and key is not null";
 const BEGIN: &str = "update erasures set begun = true where owner = ?1";
 const BEGUN: &str = "select begun from erasures where owner = ?1";
 const TOLD: &str = "update erasures set begun = false, told = true where owner = ?1";
@@ -34,6 +35,8 @@ const DESTROY: &str = "update keys set key = null where owner = ?1 and key is no
 const REQUEST: &str = "insert into erasures (owner) values (?1) on conflict (owner) do update set told = false";
 const REQUESTED: &str = "select owner, told from erasures order by owner";
 const DONE: &str = "delete from erasures where owner = ?1 and told";
+/// So that no page keeps what was moved out of another.
+const ANEW: &str = "vacuum";
 
 #[derive(Clone)]
 pub(super) struct SqliteKeys {
@@ -42,26 +45,31 @@ pub(super) struct SqliteKeys {
 }
 
 impl SqliteKeys {
+    /// Opens the store, or makes a new one.
     #[expect(clippy::disallowed_methods, reason = "a store's id must be random")]
     pub(super) fn open(path: &Path) -> Result<Self, OpenError> {
         let sqlite_error = OpenError::sqlite(path);
-        match sqlite::inspect(path)? {
-            Some(found) if found.application != APPLICATION => return Err(OpenError::Foreign { place: place(path), what: "a key store" }),
-            Some(_) => {}
+        if !check(path)? {
             // For its owner alone, from the first byte on.
-            None => drop(fs::File::options().create(true).append(true).mode(0o600).open(path).map_err(OpenError::io(path))?),
+            drop(fs::File::options().create(true).append(true).mode(0o600).open(path).map_err(OpenError::io(path))?);
         }
-        let mut connection = Connection::open(path).map_err(&sqlite_error)?;
-        connection.busy_timeout(PATIENCE).map_err(&sqlite_error)?;
-        for (pragma, value) in [("journal_mode", "truncate"), ("synchronous", "extra"), ("secure_delete", "on"), ("temp_store", "memory")] {
-            connection.pragma_update(None, pragma, value).map_err(&sqlite_error)?;
-        }
+        let mut connection = connect(path).map_err(&sqlite_error)?;
         connection.pragma_update(None, "application_id", APPLICATION).map_err(&sqlite_error)?;
-        embedded::migrations::runner()
-            .run(&mut connection)
-            .map_err(|error| OpenError::Damaged { place: place(path), detail: format!("its migrations do not match: {error}") })?;
+        sqlite::migrate(embedded::migrations::runner(), &mut connection, path)?;
         connection.execute(CREATE, [Uuid::new_v4()]).map_err(&sqlite_error)?;
-        let id = connection.query_row(ID, [], |row| row.get(0)).map_err(&sqlite_error)?;
+        Self::of(connection).map_err(&sqlite_error)
+    }
+
+    /// Opens the store as it is, of this version or an older one; none where there is none.
+    pub(super) fn open_existing(path: &Path) -> Result<Option<Self>, OpenError> {
+        if !check(path)? {
+            return Ok(None);
+        }
+        connect(path).and_then(Self::of).map(Some).map_err(OpenError::sqlite(path))
+    }
+
+    fn of(connection: Connection) -> Result<Self, rusqlite::Error> {
+        let id = connection.query_row(ID, [], |row| row.get(0))?;
         Ok(Self { id, connection: Arc::new(Mutex::new(connection)) })
     }
 
@@ -100,13 +108,20 @@ impl SqliteKeys {
         self.run(add).await
     }
 
+    /// Takes keys in, and destroys here those that were destroyed there.
     pub(super) async fn copy(&self, keys: Vec<StoredKey>) -> Result<(), LogError> {
         let copy = move |connection: &mut Connection| {
             let transaction = sqlite::begin(connection)?;
+            let mut destroyed = 0;
+            // First, so that whoever came back has no other in use.
+            for StoredKey { name, .. } in keys.iter().filter(|key| key.secret.is_none()) {
+                destroyed += transaction.prepare_cached(DESTROYED)?.execute([name])?;
+            }
             for StoredKey { name, owner, secret } in &keys {
                 transaction.prepare_cached(ADD)?.execute(params![name, owner, secret])?;
             }
-            transaction.commit()
+            transaction.commit()?;
+            if destroyed > 0 { connection.execute_batch(ANEW) } else { Ok(()) }
         };
         self.run(copy).await
     }
@@ -120,8 +135,7 @@ impl SqliteKeys {
             }
             let is_begun = transaction.query_row(BEGUN, [&owner], |row| row.get(0))?;
             transaction.commit()?;
-            // Written anew, so that no page keeps what was moved out of another.
-            connection.execute_batch("vacuum")?;
+            connection.execute_batch(ANEW)?;
             Ok(is_begun)
         };
         self.run(begin).await
@@ -150,6 +164,26 @@ impl SqliteKeys {
         let done = done.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()));
         done.map_err(|error| LogError::Unavailable(format!("its keys: {error}").into()))
     }
+}
+
+/// Whether there is a store, and one that this version knows. Changes nothing.
+fn check(path: &Path) -> Result<bool, OpenError> {
+    match sqlite::inspect(path)? {
+        None => return Ok(false),
+        Some(found) if found.application != APPLICATION => return Err(OpenError::Foreign { place: place(path), what: "a key store" }),
+        Some(_) => {}
+    }
+    OpenError::unless_known(&embedded::migrations::runner(), sqlite::format(path)?, || place(path))?;
+    Ok(true)
+}
+
+fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(PATIENCE)?;
+    for (pragma, value) in [("journal_mode", "truncate"), ("synchronous", "extra"), ("secure_delete", "on"), ("temp_store", "memory")] {
+        connection.pragma_update(None, pragma, value)?;
+    }
+    Ok(connection)
 }
 
 fn stored(row: &Row<'_>) -> Result<StoredKey, rusqlite::Error> {

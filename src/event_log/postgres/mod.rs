@@ -80,7 +80,7 @@ impl PostgresEventLog {
             client.batch_execute(&format!("create schema if not exists {SCHEMA}")).await.map_err(unreachable)?;
         }
         let migrated = embedded::migrations::runner().run_async(&mut client).await;
-        migrated.map_err(|error| OpenError::Damaged { place: place(&server), detail: format!("its migrations do not match: {error}") })?;
+        migrated.map_err(|error| Server::not_migrated(place(&server), &error))?;
         client.execute(CREATE, &[&Uuid::new_v4()]).await.map_err(unreachable)?;
         let (orders, waiting) = orders();
         let log = Self::reading(&server, &client, orders).await?;
@@ -237,9 +237,8 @@ async fn has_tables(client: &Client, server: &Server) -> Result<bool, OpenError>
 }
 
 async fn check_format(client: &Client, server: &Server) -> Result<(), OpenError> {
-    let known = embedded::migrations::runner().get_migrations().iter().map(|migration| i64::from(migration.version())).max().unwrap_or(0);
-    let found: i64 = client.query_one(FORMAT, &[]).await.map_err(|error| server.unreachable(&error))?.get(0);
-    if found > known { Err(OpenError::Newer { place: place(server), found, known }) } else { Ok(()) }
+    let found = client.query_one(FORMAT, &[]).await.map_err(|error| server.unreachable(&error))?.get(0);
+    OpenError::unless_known(&embedded::migrations::runner(), found, || place(server))
 }
 
 fn failed(error: &tokio_postgres::Error) -> LogError {

@@ -116,11 +116,16 @@ impl Writer {
     }
 
     async fn write_until_known(&mut self, drafts: &[Draft]) -> Result<Vec<Outcome>, String> {
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut is_interrupted) = (Backoff::new(), false);
         loop {
             // A session that is given up writes nothing any more: the next one's epoch sees to it.
             let failure = match timeout(PATIENCE, self.write(drafts)).await {
-                Ok(Ok(outcomes)) => return Ok(outcomes),
+                Ok(Ok(outcomes)) => {
+                    if is_interrupted {
+                        tracing::info!(place = %self.server.place, "the event log can be written again");
+                    }
+                    return Ok(outcomes);
+                }
                 Ok(Err(failure)) => failure,
                 Err(_) => Failure::Interrupted("the server does not answer".to_owned()),
             };
@@ -128,7 +133,10 @@ impl Writer {
             // The server may come back without what it had not yet copied elsewhere.
             self.recent.clear();
             match failure {
-                Failure::Interrupted(reason) => tracing::warn!(reason, place = %self.server.place, "an append was interrupted and is looked after"),
+                Failure::Interrupted(reason) if !std::mem::replace(&mut is_interrupted, true) => {
+                    tracing::warn!(reason, place = %self.server.place, "an append was interrupted and is looked after");
+                }
+                Failure::Interrupted(reason) => tracing::debug!(reason, place = %self.server.place, "an append was interrupted again"),
                 Failure::Final(reason) => return Err(reason),
             }
             backoff.wait().await;

@@ -75,9 +75,7 @@ impl SqliteEventLog {
         if is_new {
             writer.pragma_update(None, "application_id", APPLICATION).map_err(&sqlite_error)?;
         }
-        embedded::migrations::runner()
-            .run(&mut writer)
-            .map_err(|error| OpenError::Damaged { place: sqlite::place(path), detail: format!("its migrations do not match: {error}") })?;
+        sqlite::migrate(embedded::migrations::runner(), &mut writer, path)?;
         let log_id = Uuid::new_v4();
         writer.execute("insert into log (only_one, id) values (1, ?1) on conflict do nothing", [log_id]).map_err(&sqlite_error)?;
 
@@ -238,13 +236,7 @@ fn check(path: &Path) -> Result<bool, OpenError> {
     if inspection.application != APPLICATION {
         return Err(OpenError::Foreign { place: sqlite::place(path), what: "an event log" });
     }
-    let known = embedded::migrations::runner().get_migrations().iter().map(|migration| i64::from(migration.version())).max().unwrap_or(0);
-    let found = sqlite::open_reader(path)
-        .and_then(|connection| connection.query_row("select coalesce(max(version), 0) from refinery_schema_history", [], |row| row.get(0)))
-        .map_err(OpenError::sqlite(path))?;
-    if found > known {
-        return Err(OpenError::Newer { place: sqlite::place(path), found, known });
-    }
+    OpenError::unless_known(&embedded::migrations::runner(), sqlite::format(path)?, || sqlite::place(path))?;
     Ok(true)
 }
 

@@ -9,6 +9,7 @@ use axum::response::{Html, IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 
 use super::authentication::{TokenClaims, TokenSigner};
+use super::parameters::Members;
 use super::{Service, body, negotiation, no_store};
 use crate::domain::collation::searchable;
 use crate::domain::event::Timestamp;
@@ -44,7 +45,7 @@ pub(super) async fn graphiql(State(service): State<Service>, headers: HeaderMap,
     let Some(signed_in) = sign_in_by_name(&service, &headers, &name) else { return not_here() };
     let nonce = service.0.app.new_id().simple().to_string();
     let script_string = |text: &str| serde_json::to_string(text).unwrap_or_default().replace('<', "\\u003c");
-    let page = GRAPHIQL.replace("{{nonce}}", &nonce).replace("{{name}}", &script_string(&name)).replace("{{token}}", &script_string(&signed_in.token));
+    let page = GRAPHIQL.replace("{{nonce}}", &nonce).replace("{{token}}", &script_string(&signed_in.token)).replace("{{name}}", &script_string(&name));
     let policy = format!(
         "default-src 'none'; script-src 'nonce-{nonce}' https://unpkg.com; style-src 'unsafe-inline' https://unpkg.com; font-src data: https://unpkg.com; \
          img-src 'self' data:; connect-src 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -76,7 +77,7 @@ pub(super) async fn sign_in(State(service): State<Service>, headers: HeaderMap, 
         Ok(body) => body,
         Err(unread) => return (unread.status(), format!("{unread}\n")).into_response(),
     };
-    let Ok(SignIn { name }) = serde_json::from_slice(&body) else {
+    let Ok(Members(SignIn { name })) = serde_json::from_slice(&body) else {
         return (StatusCode::BAD_REQUEST, "send `{\"name\": \"...\"}`\n").into_response();
     };
     match sign_in_by_name(&service, &headers, &name) {

@@ -174,10 +174,6 @@ impl PostgresLease {
             self.client.batch_execute("commit").await
         };
         written.await.map_err(|error: tokio_postgres::Error| failed(&error))?;
-        if !changed.erased.is_empty() {
-            // Its statistics hold frequent values.
-            self.client.batch_execute("vacuum (analyze) messages, users").await.map_err(|error| failed(&error))?;
-        }
         self.checkpoint.send_replace(checkpoint);
         Ok(changed)
     }

@@ -191,6 +191,15 @@ impl PostgresReadStore {
         found.await.is_some_and(|row| row.get::<_, i64>(0) > 0)
     }
 
+    /// Removes from the pages what was erased, on a connection of its own: it takes as long as the tables are large, and a
+    /// lease that was not renewed meanwhile would be another's.
+    pub(in crate::read_store) async fn clean(&self) -> Result<(), StoreError> {
+        let server = self.server.with_settings("entrenous cleaner", &["statement_timeout=0"]);
+        let client = server.connect().await.map_err(|error| failed(&error))?;
+        // Statistics hold frequent values.
+        client.batch_execute("vacuum (analyze) messages, users").await.map_err(|error| failed(&error))
+    }
+
     pub(in crate::read_store) fn checkpoint_watch(&self) -> watch::Receiver<Checkpoint> {
         self.checkpoint.subscribe()
     }

@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError};
 use rusqlite::{Connection, params};
 
 use super::reader::query;
-use super::{Generation, SqliteReadStore, Stain, Writer, failed};
+use super::{Generation, STAINED, SqliteReadStore, Stain, Writer, failed, flag};
 use crate::domain::event::Timestamp;
 use crate::domain::profile::Picture;
 use crate::domain::text::MessageText;
@@ -75,8 +75,9 @@ impl SqliteLease {
         if self.generation.writer.try_lock().is_ok_and(|writer| writer.stain == Stain::None) {
             return Ok(());
         }
-        let tidy = |writer: &mut Writer| {
-            writer.scrub();
+        let generations = self.store.generations.clone();
+        let tidy = move |writer: &mut Writer| {
+            writer.scrub(generations.as_ref());
             Ok(())
         };
         self.generation.write(tidy).await
@@ -92,11 +93,12 @@ impl SqliteLease {
 
     /// Writes changed rows, and that the log is folded up to `checkpoint`, in one transaction.
     pub(in crate::read_store) async fn apply(&self, rows: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
+        let generations = self.store.generations.clone();
         let write = move |writer: &mut Writer| {
             write_all(&writer.connection, &rows, checkpoint).map_err(failed)?;
             if !rows.erased.is_empty() {
                 writer.stain = Stain::File;
-                writer.scrub();
+                writer.scrub(generations.as_ref());
             }
             if let Err(error) = writer.wal.tend(&writer.connection) {
                 tracing::warn!(%error, "the views could not be folded into their file");
@@ -113,6 +115,9 @@ fn write_all(connection: &Connection, rows: &Rows, checkpoint: Checkpoint) -> Re
     let transaction = sqlite::begin(connection)?;
     write_rows(&transaction, rows)?;
     transaction.prepare_cached(queries::ADVANCE)?.execute(params![checkpoint.position.0, checkpoint.event])?;
+    if !rows.erased.is_empty() {
+        flag(&transaction, STAINED)?;
+    }
     transaction.commit()
 }
 

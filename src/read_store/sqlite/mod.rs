@@ -29,8 +29,10 @@ use reader::query;
 
 /// `pragma application_id` of a read store: "ENTV".
 const APPLICATION: i64 = 0x454e_5456;
-/// `pragma user_version` of a generation that was built beside another, to its end.
+/// A flag of `pragma user_version`: the generation was built beside another, to its end.
 const PREPARED: i64 = 1;
+/// Another: bytes of what was erased may be left in the file or in its write-ahead log.
+const STAINED: i64 = 2;
 
 /// The read store in a file, with the generations of it. Cheap to clone.
 #[derive(Clone)]
@@ -65,14 +67,16 @@ enum Stain {
     None,
     /// In the file, and then in its write-ahead log.
     File,
-    /// In the write-ahead log alone.
+    /// In the write-ahead log, and in generations before.
     Wal,
+    /// In generations before alone.
+    Former,
 }
 
 impl Writer {
-    /// Writes the file anew without what was erased, once, and empties its write-ahead log. Readers that are in the way are
-    /// no error: that is tried again, now and then.
-    fn scrub(&mut self) {
+    /// Writes the file anew without what was erased, once, empties its write-ahead log, and removes the generations before.
+    /// Readers that are in the way are no error, nor is somebody who builds: that is tried again, now and then.
+    fn scrub(&mut self, generations: Option<&Generations>) {
         if self.stain == Stain::File {
             match self.connection.execute_batch("vacuum") {
                 Ok(()) => self.stain = Stain::Wal,
@@ -81,11 +85,29 @@ impl Writer {
         }
         if self.stain == Stain::Wal {
             match sqlite::truncate_wal(&self.connection) {
-                Ok(true) => self.stain = Stain::None,
+                Ok(true) => self.stain = Stain::Former,
                 Ok(false) => tracing::debug!("the views' write-ahead log is in use and keeps what was erased; it is emptied in a moment"),
                 Err(error) => tracing::warn!(%error, "what was erased may have left bytes in the views' write-ahead log; it is tried again"),
             }
         }
+        if self.stain == Stain::Former {
+            match self.forget_former(generations) {
+                Ok(()) => self.stain = Stain::None,
+                Err(error) => tracing::debug!(%error, "views of before keep what was erased; they are removed when they can be"),
+            }
+        }
+    }
+
+    /// The last that may hold what was erased: afterwards nothing is left.
+    fn forget_former(&self, generations: Option<&Generations>) -> Result<(), OpenError> {
+        let sqlite_error = OpenError::sqlite(Path::new("the views"));
+        if flags(&self.connection).map_err(&sqlite_error)? & STAINED != 0 {
+            if let Some(generations) = generations {
+                drop_others(generations)?;
+            }
+            unflag(&self.connection, STAINED).map_err(&sqlite_error)?;
+        }
+        Ok(())
     }
 }
 
@@ -99,7 +121,12 @@ impl Generation {
         let in_use = InUse::mark(file)?;
         let wal = WalKeeper::start(file, &mut connection)?;
         // Whatever a crash left there, which may be what was erased.
-        let stain = if sqlite::truncate_wal(&connection)? { Stain::None } else { Stain::Wal };
+        let is_folded = sqlite::truncate_wal(&connection)?;
+        let stain = match flags(&connection)? & STAINED {
+            0 if is_folded => Stain::None,
+            0 => Stain::Wal,
+            _ => Stain::File,
+        };
         let writer = Writer { connection, wal, stain };
         Ok(Self { file: file.into(), writer: Mutex::new(writer), readers: Arc::new(Readers::open(file)?), lock, _in_use: in_use })
     }
@@ -168,7 +195,8 @@ impl SqliteReadStore {
     pub(super) fn build(path: &Path, log: Uuid) -> Result<Self, OpenError> {
         let lock = FileLock::acquire(&sqlite::beside(path, ".next"))?;
         let next = Generations::at(path).next();
-        if unusable(&next, log).is_some() || !next.exists() {
+        // One whose making was cut short has no tables.
+        if stored_checkpoints(&next).is_err() || unusable(&next, log).is_some() {
             discard(&next).map_err(OpenError::io(path))?;
             Generation::create(&next, log, Shape::table).map_err(OpenError::sqlite(path))?;
         }
@@ -183,7 +211,7 @@ impl SqliteReadStore {
             for shape in projections::ALL {
                 transaction.execute_batch(&shape.indexes()).map_err(failed)?;
             }
-            transaction.pragma_update(None, "user_version", PREPARED).map_err(failed)?;
+            flag(&transaction, PREPARED).map_err(failed)?;
             transaction.commit().map_err(failed)?;
             sqlite::use_wal(&writer.connection, Durability::Cheap).map_err(failed)
         };
@@ -198,14 +226,7 @@ impl SqliteReadStore {
 
     /// Removes every generation but the current one. Returns how many there were.
     pub(super) fn drop_others(path: &Path) -> Result<usize, OpenError> {
-        let _nobody_builds = FileLock::acquire(&sqlite::beside(path, ".next"))?;
-        let others = Generations::at(path).others();
-        let (in_use, unused): (Vec<_>, Vec<_>) = others.iter().partition(|file| InUse::is_marked(file));
-        unused.iter().try_for_each(|file| discard(file)).map_err(OpenError::io(path))?;
-        match in_use.first() {
-            Some(file) => Err(OpenError::InUse { place: sqlite::place(file), holder: "a service that has yet to go over to the next views".to_owned() }),
-            None => Ok(unused.len()),
-        }
+        drop_others(&Generations::at(path))
     }
 
     /// Asks whoever folds, which may be another process.
@@ -219,6 +240,13 @@ impl SqliteReadStore {
 
     pub(super) fn has_rows(path: &Path) -> bool {
         path.exists() && stored_checkpoints(path).is_ok_and(|found| found.iter().any(|found| found.position > Position(0)))
+    }
+
+    /// Whether bytes of what was erased may be left.
+    pub(super) fn is_stained(&self) -> Result<bool, StoreError> {
+        let shown = self.shown();
+        let connection = shown.readers.lend().map_err(failed)?;
+        Ok(flags(&connection).map_err(failed)? & STAINED != 0)
     }
 
     pub(super) fn checkpoint_watch(&self) -> watch::Receiver<Checkpoint> {
@@ -294,9 +322,33 @@ fn unusable(path: &Path, log: Uuid) -> Option<Unusable> {
 fn is_prepared(file: &Path, log: Uuid) -> bool {
     let is_finished = || {
         let connection = sqlite::open_reader(file)?;
-        connection.pragma_query_value(None, "user_version", |row| row.get::<_, i64>(0))
+        flags(&connection)
     };
-    file.exists() && unusable(file, log).is_none() && is_finished().is_ok_and(|version| version == PREPARED)
+    file.exists() && unusable(file, log).is_none() && is_finished().is_ok_and(|flags| flags & PREPARED != 0)
+}
+
+fn drop_others(generations: &Generations) -> Result<usize, OpenError> {
+    let path = generations.link();
+    let _nobody_builds = FileLock::acquire(&sqlite::beside(path, ".next"))?;
+    let others = generations.others();
+    let (in_use, unused): (Vec<_>, Vec<_>) = others.iter().partition(|file| InUse::is_marked(file));
+    unused.iter().try_for_each(|file| discard(file)).map_err(OpenError::io(path))?;
+    match in_use.first() {
+        Some(file) => Err(OpenError::InUse { place: sqlite::place(file), holder: "a service that has yet to go over to the next views".to_owned() }),
+        None => Ok(unused.len()),
+    }
+}
+
+fn flags(connection: &Connection) -> Result<i64, rusqlite::Error> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+fn flag(connection: &Connection, flag: i64) -> Result<(), rusqlite::Error> {
+    connection.pragma_update(None, "user_version", flags(connection)? | flag)
+}
+
+fn unflag(connection: &Connection, flag: i64) -> Result<(), rusqlite::Error> {
+    connection.pragma_update(None, "user_version", flags(connection)? & !flag)
 }
 
 fn stored_checkpoints(path: &Path) -> Result<Vec<StoredCheckpoint>, StoreError> {
