@@ -15,7 +15,7 @@ use entrenous::domain::event::{Event, Metadata, Position, Stream};
 use entrenous::domain::ids::{ConversationId, MessageId, UserId};
 use entrenous::domain::text::MessageText;
 use entrenous::event_log::{Append, EventLog};
-use entrenous::read_store::{OpenError, ReadStore};
+use entrenous::read_store::{ListOrder, Missed, OpenError, ReadStore, Slice, Take};
 use entrenous::storage::StoreUrl;
 use serde_json::json;
 use tokio::task::JoinSet;
@@ -162,6 +162,54 @@ async fn a3_what_was_interrupted_goes_on_and_memory_is_bounded() {
         assert_eq!(dump(&views).await, dump(&at_once).await, "{back:?}");
         drop(store);
     }
+}
+
+/// Whoever reads while tables are put in the place of others sees all that those hold, as whoever reads afterwards.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a3_what_is_asked_for_during_a_switch_is_answered_from_the_new_tables() {
+    let place = Arc::new(Place::new(Back::Sqlite, Back::Postgres).await);
+    let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+    community(&inside).await;
+    let (log, url) = (inside.app.log().clone(), place.views(0));
+    inside.stop().await;
+    let (ann, eve) = (UserId::parse("ann").expect("an id"), UserId::parse("eve").expect("an id"));
+    let views = ReadStore::open(&url, log.id()).await.expect("views");
+    let seen = views.checkpoint().await.expect("a checkpoint").position;
+    let next = ReadStore::build(&url, log.id()).await.expect("built");
+    let fold = async || fold_up_to(&log, &next, new_id(), Position(u64::MAX), 1 << 20, |_| {}).await.expect("folded");
+    fold().await;
+    next.finish().await.expect("finished");
+
+    let hold = next.hold().await.expect("held");
+    let [listing, missing] = [(); 2].map(|()| (views.clone(), eve.clone()));
+    let all = Slice { after: None, before: None, take: Take::First(50) };
+    let listing = tokio::spawn(async move { listing.0.list(&listing.1, ListOrder::NewestFirst, all).await.expect("listed") });
+    let missing = tokio::spawn(async move { missing.0.missed(&missing.1, seen, 50).await.expect("told") });
+    let StoreUrl::Postgres(server) = &url else { unreachable!("it is in PostgreSQL") };
+    let client = postgres::connect(server).await;
+    let waiting =
+        "select count(*) from pg_locks join pg_database on oid = database where datname = current_database() and mode = 'AccessShareLock' and not granted";
+    let both_wait = async {
+        while client.query_one(waiting, &[]).await.expect("a count").get::<_, i64>(0) < 2 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), both_wait).await.expect("they wait for the tables");
+    let id = MessageId(new_id());
+    let text = MessageText::from_stored("pendant".to_owned());
+    let stream = Stream::Conversation(ConversationId::between(&ann, &eve));
+    let expected = log.read_stream_stored(&stream, 0, 1_000).await.expect("read").len() as u64;
+    let event = ConversationEvent::MessageSent(MessageSent { id, sender: ann.clone(), recipient: eve, text, number: 4, sender_number: 4 });
+    let metadata = Metadata { actor: Some(ann), correlation: new_id(), causation: new_id() };
+    log.append(Append { stream, expected, events: vec![(id.0, event.into())], metadata }).await.expect("appended");
+    let reached = fold().await.position;
+    next.switch(&url, hold).await.expect("switched");
+
+    let listed = listing.await.expect("listed").rows;
+    assert_eq!(listed[0].last_message.as_ref().map(|message| message.id), Some(id), "{listed:?}");
+    let Missed::Items { items, up_to } = missing.await.expect("told") else { panic!("it is not too much") };
+    assert_eq!((items.len(), up_to), (1, reached), "{items:?}");
+    log.close().await;
 }
 
 /// A version with other projections finds the views that were prepared for it.

@@ -113,7 +113,7 @@ impl Snapshot {
         if !client.query_one(postgres::HAS_TABLES, &[]).await.map_err(unreachable)?.get::<_, bool>(0) {
             return Err(OpenError::Unreachable { place: server.place.to_string(), reason: "there are no views here yet".to_owned() });
         }
-        client.batch_execute("begin isolation level repeatable read read only").await.map_err(unreachable)?;
+        client.batch_execute(postgres::BEGIN_MOMENT).await.map_err(unreachable)?;
         Ok(Self(Held::Postgres(client)))
     }
 

@@ -7,7 +7,7 @@ use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Client, Row, Statement};
 use uuid::Uuid;
 
-use super::failed;
+use super::{BEGIN_MOMENT, failed};
 use crate::read_store::StoreError;
 use crate::read_store::reader::{Columns, Moment, Read, Reader, Unreadable, Value};
 
@@ -23,7 +23,7 @@ impl PostgresReader {
     pub(super) async fn begin(client: Object, moment: Moment) -> Result<Self, StoreError> {
         let reader = Self { client: Some(client), moment };
         if moment == Moment::Same {
-            reader.client().batch_execute("begin isolation level repeatable read read only").await.map_err(|error| failed(&error))?;
+            reader.client().batch_execute(BEGIN_MOMENT).await.map_err(|error| failed(&error))?;
         }
         Ok(reader)
     }
