@@ -76,10 +76,10 @@ pub enum OpenError {
     OtherKeys { place: String, log: String },
     #[error("a log in {place} needs a place for its keys: name a file or a PostgreSQL database with --keys")]
     NoKeys { place: String },
-    #[error("{place} cannot be opened: {source}")]
-    Io { place: String, source: io::Error },
-    #[error("{place} cannot be opened: {source}")]
-    Sqlite { place: String, source: rusqlite::Error },
+    #[error("{place} cannot be opened: {error}")]
+    Io { place: String, error: io::Error },
+    #[error("{place} cannot be opened: {error}")]
+    Sqlite { place: String, error: rusqlite::Error },
     /// Not now, or not with this address.
     #[error("{place} cannot be reached: {reason}")]
     Unreachable { place: String, reason: String },

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use crate::support::process::{BINARY, run};
 use crate::support::{Person, Server};
@@ -130,11 +131,22 @@ async fn events_prints_the_log_and_follows_it_beside_the_service() {
     follow.wait().expect("ended");
 }
 
+/// A mistyped folder is told once, and nothing is begun in it.
 #[test]
-fn events_of_no_log_is_an_error() {
+fn commands_on_no_log_are_errors_and_make_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (ok, out, error) = run(&["events", "--data", folder.path().to_str().expect("UTF-8")]);
-    assert!(!ok && out.is_empty() && error.contains("no event log here yet"), "{error}");
+    let nowhere = folder.path().join("nowhere");
+    let data = nowhere.to_str().expect("UTF-8");
+    let event = Uuid::nil().to_string();
+    for command in [&["events"][..], &["verify"], &["checkpoint"], &["prove", "--event", &event], &["replay", "--user", "ann"], &["export-user", "ann"]] {
+        let (ok, out, error) = run(&[command, &["--data", data][..]].concat());
+        assert!(!ok && out.is_empty(), "{command:?}: {out}");
+        assert_eq!(error, format!("error: {data}/events.db cannot be opened: there is no event log here yet\n"), "{command:?}");
+    }
+    let (ok, out, error) = run(&["checkpoint", "--verifier", "--data", data]);
+    assert!(!ok && out.is_empty(), "{out}");
+    assert_eq!(error, format!("error: {data}: there is no data folder here yet\n"));
+    assert!(!nowhere.exists());
 }
 
 #[tokio::test]

@@ -35,7 +35,7 @@ pub enum ViewsError {
     Store(#[from] StoreError),
     #[error(transparent)]
     Projector(#[from] ProjectorError),
-    #[error("a folder for the comparison could not be made: {0}")]
+    #[error("a folder for the comparison could not be made")]
     Folder(#[from] std::io::Error),
     #[error("the views were made from another log, or from events that the log does not have (position {0})")]
     OtherLog(Position),

@@ -21,20 +21,24 @@ fn run<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
 }
 
 pub(super) fn run_checkpoint(arguments: &CheckpointArguments) -> anyhow::Result<()> {
-    let signer = signer(&arguments.key, &arguments.data)?;
     if arguments.verifier {
-        return print(&format!("{}\n", signer.verifier()));
+        let folder = &arguments.data.data;
+        // Mistyped, it is not to begin a key there.
+        if arguments.key.checkpoint_key.is_none() && !folder.is_dir() {
+            bail!("{}: there is no data folder here yet", folder.display());
+        }
+        return print(&format!("{}\n", signer(&arguments.key, &arguments.data)?.verifier()));
     }
     run(async {
         let log = arguments.data.open_log(None).await?;
-        print(&checkpoint(&log, &signer).await?)
+        print(&checkpoint(&log, &signer(&arguments.key, &arguments.data)?).await?)
     })
 }
 
 pub(super) fn run_prove(arguments: &Prove) -> anyhow::Result<()> {
-    let signer = signer(&arguments.key, &arguments.data)?;
     run(async {
         let log = arguments.data.open_log(None).await?;
+        let signer = signer(&arguments.key, &arguments.data)?;
         let statement = match (&arguments.event, &arguments.since) {
             (Some(event), _) => prove_inclusion(&log, *event, &signer).await?,
             (None, Some(file)) => prove_consistency(&log, &read_checkpoint(file)?, &signer).await?,

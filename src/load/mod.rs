@@ -15,7 +15,7 @@ use thiserror::Error;
 /// What keeps a load from being made.
 #[derive(Debug, Error)]
 pub enum LoadError {
-    #[error("the service cannot be reached: {0}")]
+    #[error("the service cannot be reached")]
     Unreachable(#[from] io::Error),
     /// An answer that no load expects.
     #[error("the service answered: {0}")]

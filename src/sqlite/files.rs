@@ -33,7 +33,7 @@ impl FileLock {
                 let _unreadable_is_unknown = file.rewind().and_then(|()| file.read_to_string(&mut pid));
                 Err(OpenError::InUse { place: place(path), holder: if pid.is_empty() { pid } else { format!("process {pid}") } })
             }
-            Err(TryLockError::Error(source)) => Err(OpenError::Io { place: place(&lock_path), source }),
+            Err(TryLockError::Error(error)) => Err(OpenError::Io { place: place(&lock_path), error }),
         }
     }
 
@@ -51,7 +51,7 @@ pub(crate) fn place(path: &Path) -> String {
 
 /// Why a file that has to be there cannot be opened.
 pub(crate) fn nothing_here(path: &Path, what: &str) -> OpenError {
-    OpenError::Io { place: place(path), source: io::Error::new(io::ErrorKind::NotFound, what.to_owned()) }
+    OpenError::Io { place: place(path), error: io::Error::new(io::ErrorKind::NotFound, what.to_owned()) }
 }
 
 /// The path with something after its file name.

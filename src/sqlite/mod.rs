@@ -30,14 +30,14 @@ const BUSY_PATIENCE: Duration = Duration::from_secs(5);
 
 impl OpenError {
     pub(crate) fn sqlite(path: &Path) -> impl Fn(rusqlite::Error) -> Self + '_ {
-        |source| match source.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => Self::Damaged { place: place(path), detail: source.to_string() },
-            _ => Self::Sqlite { place: place(path), source },
+        |error| match error.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt) => Self::Damaged { place: place(path), detail: error.to_string() },
+            _ => Self::Sqlite { place: place(path), error },
         }
     }
 
     pub(crate) fn io(path: &Path) -> impl Fn(io::Error) -> Self + '_ {
-        |source| Self::Io { place: place(path), source }
+        |error| Self::Io { place: place(path), error }
     }
 }
 

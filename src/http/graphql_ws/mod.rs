@@ -1,24 +1,22 @@
 //! The `graphql-transport-ws` protocol (<https://github.com/enisdenjo/graphql-ws/blob/master/PROTOCOL.md>):
-//! every operation over one socket. A socket ends with the token that opened it.
+//! every operation over one socket. A socket ends with the token that opened it. Its messages are in [`protocol`].
 
-use std::borrow::Cow;
+mod protocol;
+
 use std::collections::HashMap;
-use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_graphql::ServerError;
-use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::response::Response as HttpResponse;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
-use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::error::{Error as SocketError, ProtocolError};
 use tracing::Instrument as _;
 
+use self::protocol::{Close, FromClient, PROTOCOL, ToClient, next, token};
 use super::authentication::Unauthenticated;
 use super::parameters::{Members, Parameters};
 use super::peer::Peer;
@@ -30,7 +28,6 @@ use crate::app::quota::Place;
 use crate::graphql::{Call, Code, Language, Operation, OperationType, Response, Session};
 use crate::metrics::{Held, METRICS};
 
-const PROTOCOL: &str = "graphql-transport-ws";
 /// How long a client may take to introduce itself.
 const INIT_PATIENCE: Duration = Duration::from_secs(5);
 /// How often a silent client is asked for a sign of life, and how long it may stay silent.
@@ -47,111 +44,6 @@ const BUFFER_BYTES: usize = 1 << 10;
 const MAX_ID_BYTES: usize = 256;
 /// Operations at once on one socket.
 const MAX_OPERATIONS: usize = 100;
-
-/// Why a socket is closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Close {
-    GoingAway,
-    ProtocolError,
-    NotUtf8,
-    TooBig,
-    /// Clients may come back, a little later.
-    TryAgainLater(&'static str),
-    BadRequest(&'static str),
-    Unauthorized,
-    Forbidden(&'static str),
-    SubprotocolNotAcceptable,
-    InitialisationTimeout,
-    SubscriberExists,
-    TooManyInitialisations,
-}
-
-impl Close {
-    fn frame(self) -> CloseFrame {
-        let (code, reason) = match self {
-            Self::GoingAway => (1001, "Going away"),
-            Self::ProtocolError => (1002, "Protocol error"),
-            Self::NotUtf8 => (1007, "Text that is not UTF-8"),
-            Self::TooBig => (1009, "The message is too big"),
-            Self::TryAgainLater(why) => (1013, why),
-            Self::BadRequest(why) => (4400, why),
-            Self::Unauthorized => (4401, "Unauthorized"),
-            Self::Forbidden(why) => (4403, why),
-            Self::SubprotocolNotAcceptable => (4406, "Subprotocol not acceptable"),
-            Self::InitialisationTimeout => (4408, "Connection initialisation timeout"),
-            Self::SubscriberExists => (4409, "Subscriber already exists"),
-            Self::TooManyInitialisations => (4429, "Too many initialisation requests"),
-        };
-        CloseFrame { code, reason: Utf8Bytes::from_static(reason) }
-    }
-
-    /// How to close a socket on which nothing more can be read; none where there is nobody to tell.
-    fn after(error: &axum::Error) -> Option<Self> {
-        match error.source().and_then(|source| source.downcast_ref::<SocketError>())? {
-            SocketError::Capacity(_) => Some(Self::TooBig),
-            SocketError::Utf8(_) => Some(Self::NotUtf8),
-            SocketError::Protocol(ProtocolError::ResetWithoutClosingHandshake) => None,
-            SocketError::Protocol(_) => Some(Self::ProtocolError),
-            _ => None,
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum FromClient {
-    ConnectionInit {
-        #[serde(default)]
-        payload: Option<serde_json::Map<String, serde_json::Value>>,
-    },
-    Ping {
-        #[serde(default)]
-        payload: Option<serde_json::Map<String, serde_json::Value>>,
-    },
-    Pong {
-        #[serde(default)]
-        #[expect(dead_code, reason = "an object when given, and not looked at")]
-        payload: Option<serde_json::Map<String, serde_json::Value>>,
-    },
-    Subscribe {
-        id: String,
-        payload: Members<Parameters>,
-    },
-    Complete {
-        id: String,
-    },
-}
-
-#[derive(Serialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum ToClient<'a> {
-    ConnectionAck,
-    Pong {
-        /// What came with the ping.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        payload: Option<serde_json::Map<String, serde_json::Value>>,
-    },
-    Error {
-        id: &'a str,
-        payload: &'a [ServerError],
-    },
-    Complete {
-        id: &'a str,
-    },
-}
-
-/// A response of an operation.
-fn next(id: &str, response: &Response) -> Message {
-    let id = serde_json::to_string(id).expect("a text is always JSON");
-    let payload = response.to_json();
-    Message::Text(format!("{{\"type\":\"next\",\"id\":{id},\"payload\":{}}}", String::from_utf8_lossy(&payload)).into())
-}
-
-impl ToClient<'_> {
-    fn message(&self) -> Message {
-        Message::Text(serde_json::to_string(self).expect("a message is always JSON").into())
-    }
-}
 
 /// What an operation has for the socket.
 struct Outgoing {
@@ -408,10 +300,4 @@ fn place_of(service: &Service, session: &Session, operation: &Operation) -> Resu
     }
     let place = service.0.subscriptions.take(session.viewer_id());
     place.map(Some).ok_or_else(|| Box::new(Code::RateLimited.response("too many subscriptions of this user are open")))
-}
-
-/// The token of a `connection_init` payload, with or without `Bearer`.
-fn token(payload: &serde_json::Map<String, serde_json::Value>) -> Option<Cow<'_, str>> {
-    let value = ["authorization", "Authorization", "token"].iter().find_map(|name| payload.get(*name)?.as_str())?;
-    Some(super::authentication::bearer(value).unwrap_or(value).into())
 }

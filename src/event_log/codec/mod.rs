@@ -1,13 +1,19 @@
 //! Stored names and shapes of events: the only place that knows them, and the only one that may ever
 //! know old ones. One golden file a shape under `tests/golden/`; none is ever edited.
 //!
-//! A type's shapes are numbered. What is stored in an older one is brought to the next, and on, by [`UPCASTS`] before it
-//! is read; what is of a newer one is refused. To change a shape: raise its number, add the step, add a golden file.
+//! | | |
+//! | --- | --- |
+//! | how an event is written and read in its present shape | here |
+//! | the types, the numbers of their shapes, and the steps from older ones | [`shapes`] |
+//! | what is sealed under its author's key | [`personal`] |
+
+mod personal;
+mod shapes;
 
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use uuid::Uuid;
@@ -21,6 +27,12 @@ use crate::domain::section::{ChatSection, SectionConfigured, Title};
 use crate::domain::text::MessageText;
 use crate::domain::user::UserEvent;
 use crate::event_log::keys::{Key, Unlocked};
+use personal::{NAME, Opened, PERSONAL, PICTURE, Personal, TEXT};
+pub(super) use shapes::MESSAGE_SENT;
+use shapes::{
+    CONTACTABLE_CHANGED, CONVERSATION_DELETED, CONVERSATION_REOPENED, MESSAGES_READ, PROFILE_UPDATED, SEALED, SECTION_CONFIGURED, USER_BLOCKED, USER_ERASED,
+    USER_REGISTERED, USER_UNBLOCKED, first, is_first, upcast,
+};
 
 /// Why a stored event cannot be read. Never quotes the data.
 #[derive(Debug, Error)]
@@ -38,119 +50,6 @@ pub enum DecodeError {
     NoKey(String),
     #[error("what is sealed in it was not sealed so")]
     Sealed,
-}
-
-/// What a person wrote or is called, sealed under its author's key. The one type that every text, name and picture passes
-/// through: nothing else knows that they are not stored in clear.
-#[derive(Serialize, Deserialize)]
-struct Personal<'a> {
-    /// The key's name.
-    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
-    key: Option<Cow<'a, str>>,
-    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
-    sealed: Option<Cow<'a, str>>,
-    /// In place of both, where it was stored before there were keys.
-    #[serde(borrow, skip_serializing_if = "Option::is_none", default)]
-    clear: Option<Cow<'a, str>>,
-}
-
-/// What a personal text is, as far as it can be told.
-enum Opened<'a> {
-    Text(Cow<'a, str>),
-    /// Its key was destroyed, with it the text.
-    Erased,
-}
-
-impl<'a> Personal<'a> {
-    fn seal(key: &'a Key, event: Uuid, field: &str, text: &str) -> Self {
-        Self { key: Some(key.name().into()), sealed: Some(key.seal(event, field, text).into()), clear: None }
-    }
-
-    fn open(&self, keys: &impl Fn(&str) -> Unlocked, event: Uuid, field: &str) -> Result<Opened<'_>, DecodeError> {
-        match self {
-            Self { key: Some(name), sealed: Some(sealed), clear: None } => match keys(name) {
-                Unlocked::Key(key) => key.open(event, field, sealed).map(|text| Opened::Text(text.into())).ok_or(DecodeError::Sealed),
-                Unlocked::Destroyed => Ok(Opened::Erased),
-                Unlocked::Unknown => Err(DecodeError::NoKey(name.to_string())),
-            },
-            Self { key: None, sealed: None, clear: Some(clear) } => Ok(Opened::Text((&**clear).into())),
-            _ => Err(DecodeError::Sealed),
-        }
-    }
-}
-
-const USER_REGISTERED: &str = "UserRegistered";
-const CONTACTABLE_CHANGED: &str = "ContactableChanged";
-const PROFILE_UPDATED: &str = "ProfileUpdated";
-const USER_ERASED: &str = "UserErased";
-pub(super) const MESSAGE_SENT: &str = "MessageSent";
-const MESSAGES_READ: &str = "MessagesRead";
-const CONVERSATION_DELETED: &str = "ConversationDeleted";
-const CONVERSATION_REOPENED: &str = "ConversationReopened";
-const USER_BLOCKED: &str = "UserBlocked";
-const USER_UNBLOCKED: &str = "UserUnblocked";
-const SECTION_CONFIGURED: &str = "SectionConfigured";
-
-/// The fields that are personal.
-const NAME: &str = "name";
-const PICTURE: &str = "picture";
-const TEXT: &str = "text";
-
-/// Every type, and the number of its present shape. The first is not written down.
-const SHAPES: [(&str, u8); 11] = [
-    (USER_REGISTERED, SEALED),
-    (CONTACTABLE_CHANGED, FIRST),
-    (PROFILE_UPDATED, SEALED),
-    (USER_ERASED, FIRST),
-    (MESSAGE_SENT, SEALED),
-    (MESSAGES_READ, FIRST),
-    (CONVERSATION_DELETED, FIRST),
-    (CONVERSATION_REOPENED, FIRST),
-    (USER_BLOCKED, FIRST),
-    (USER_UNBLOCKED, FIRST),
-    (SECTION_CONFIGURED, FIRST),
-];
-
-const FIRST: u8 = 1;
-/// In which what is personal is sealed. What was stored before stays in clear.
-const SEALED: u8 = 2;
-
-/// A type's name and the number of its present shape; none where this version does not know it.
-fn shape_of(kind: &str) -> Option<(&'static str, u8)> {
-    SHAPES.into_iter().find(|(known, _)| *known == kind)
-}
-
-fn first() -> u8 {
-    FIRST
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's")]
-fn is_first(shape: &u8) -> bool {
-    *shape == FIRST
-}
-
-/// Brings data of a shape to the next.
-struct Upcast {
-    kind: &'static str,
-    from: u8,
-    step: fn(Value) -> Value,
-}
-
-/// Every step there ever was.
-const UPCASTS: [Upcast; 3] = [
-    Upcast { kind: USER_REGISTERED, from: 1, step: clear_personal },
-    Upcast { kind: PROFILE_UPDATED, from: 1, step: clear_personal },
-    Upcast { kind: MESSAGE_SENT, from: 1, step: clear_personal },
-];
-
-/// From the first shape to [`SEALED`].
-fn clear_personal(mut data: Value) -> Value {
-    for field in [NAME, PICTURE, TEXT] {
-        if let Some(text) = data.get_mut(field) {
-            *text = json!({ "clear": text.take() });
-        }
-    }
-    data
 }
 
 #[derive(Serialize, Deserialize)]
@@ -392,47 +291,18 @@ fn profile(stored: &StoredProfile<'_>, id: Uuid, keys: &impl Fn(&str) -> Unlocke
     Ok((user, Profile { name: Name::from_stored(&*name), picture }))
 }
 
-/// What tells a version that reads events otherwise: the hash of this very file.
+/// What tells a version that reads events otherwise: the hash of these very files.
 #[must_use]
 pub fn identity() -> String {
-    format!("{:x}", Sha256::digest(include_str!("codec.rs")))
-}
-
-/// Only the number of a shape.
-#[derive(Deserialize)]
-struct Shaped {
-    #[serde(default = "first")]
-    shape: u8,
-}
-
-/// Data of a type in its present shape, whichever it was stored in.
-fn upcast<'a>(kind: &str, data: &'a str) -> Result<Cow<'a, str>, DecodeError> {
-    let (kind, present) = shape_of(kind).ok_or_else(|| DecodeError::UnknownType(kind.to_owned()))?;
-    // As it is written today: one look is enough.
-    let is_present = match data.strip_prefix("{\"shape\":").and_then(|rest| rest.split_once(',')) {
-        Some((shape, _)) => shape.parse() == Ok(present),
-        None => present == FIRST && !data.contains("\"shape\""),
-    };
-    if is_present {
-        return Ok(data.into());
-    }
-    let Shaped { shape: stored } = parse(kind, data)?;
-    if stored == present {
-        return Ok(data.into());
-    }
-    let mut upcast: Value = parse(kind, data)?;
-    for shape in stored..present {
-        let step = UPCASTS.iter().find(|upcast| upcast.kind == kind && upcast.from == shape);
-        upcast = (step.ok_or(DecodeError::Newer { kind, shape })?.step)(upcast);
-    }
-    if stored > present { Err(DecodeError::Newer { kind, shape: stored }) } else { Ok(upcast.to_string().into()) }
+    const SOURCES: [&str; 3] = [include_str!("mod.rs"), include_str!("personal.rs"), include_str!("shapes.rs")];
+    format!("{:x}", Sha256::digest(SOURCES.concat()))
 }
 
 /// The data with what can be opened in clear, for auditors to read: null where it was erased. What cannot be read stays as it is.
 #[must_use]
 pub fn reveal(data: &str, id: Uuid, keys: impl Fn(&str) -> Unlocked) -> String {
     let Ok(Value::Object(mut fields)) = serde_json::from_str(data) else { return data.to_owned() };
-    for field in [NAME, PICTURE, TEXT] {
+    for field in PERSONAL {
         let Some(stored) = fields.get_mut(field) else { continue };
         let opened = Personal::deserialize(&*stored).ok().and_then(|personal| match personal.open(&keys, id, field) {
             Ok(Opened::Text(text)) => Some(text.into_owned().into()),
