@@ -5,15 +5,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use entrenous::app::catching_up::fold_up_to;
 use entrenous::app::{App, Settings, Sources, progress, projector};
 use entrenous::audit::rebuild::{Options, rebuild};
 use entrenous::audit::views::{Extent, compare};
 use entrenous::cli::{new_id, now};
+use entrenous::domain::conversation::ConversationEvent;
+use entrenous::domain::event::{Event, Position};
 use entrenous::domain::ids::UserId;
 use entrenous::event_log::EventLog;
 use entrenous::event_log::keys::RequestedErasure;
 use entrenous::read_store::ReadStore;
 use entrenous::storage::StoreUrl;
+use futures_util::StreamExt as _;
 use serde_json::json;
 
 use crate::support::Server;
@@ -482,4 +486,90 @@ async fn a_node_that_read_its_keys_before_an_erasure_hears_of_it_all_the_same() 
     end.send_replace(true);
     projecting.await.expect("ended").expect("well");
     here.stop().await;
+}
+
+/// What somebody writes while they are being erased is sealed under a key of its own, which must not outlive the erasure.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_written_during_an_erasure_goes_with_it() {
+    let place = Arc::new(Place::new(Back::Postgres, Back::Postgres).await);
+    let inside = Arc::new(Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await);
+    let [ann, bob] = [inside.sign_in("ann").await, inside.sign_in("bob").await];
+    inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "un chrysanthème" }), "message { id }").await;
+    let operator = postgres::connect(&place.url()).await;
+    operator.batch_execute("begin; lock table entrenous_keys.keys in share update exclusive mode").await.expect("locked");
+    let erasing = {
+        let inside = Arc::clone(&inside);
+        tokio::spawn(async move { inside.mutate(&bob, "eraseUser", json!({ "userId": "ann" }), "user { erased }").await })
+    };
+    let cleans = "select count(*) from pg_stat_activity where datname = current_database() and query = 'vacuum keys' and wait_event_type = 'Lock'";
+    let looking = postgres::connect(&place.url()).await;
+    while looking.query_one(cleans, &[]).await.expect("a count").get::<_, i64>(0) == 0 {
+        tokio::task::yield_now().await;
+    }
+    inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "encore un chrysanthème" }), "message { id }").await;
+    operator.batch_execute("commit").await.expect("let go");
+    assert_eq!(erasing.await.expect("erased")["user"]["erased"], true);
+
+    let log = inside.app.log();
+    assert_eq!(log.keys().requested_erasures().await.expect("read"), []);
+    let events = log.follow(Position(0)).next(1_000).await.expect("read");
+    let texts = events.iter().filter_map(|event| match &event.event {
+        Event::Conversation(ConversationEvent::MessageSent(message)) => Some(message.text.as_str()),
+        _ => None,
+    });
+    assert_eq!(texts.collect::<Vec<_>>(), ["This message was erased."; 2]);
+}
+
+/// Whoever reads slowly is not told afterwards what was erased meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_waits_for_a_client_is_erased_with_its_sender() {
+    let inside = Inside::start().await;
+    let [ann, bob] = [inside.sign_in("ann").await, inside.sign_in("bob").await];
+    let mut inbox = Box::pin(inside.inbox(&bob));
+    assert_eq!(inbox.next().await.expect("told")["__typename"], "CaughtUp");
+    inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "un chrysanthème" }), "message { id }").await;
+    inside.mutate(&bob, "eraseUser", json!({ "userId": "ann" }), "user { erased }").await;
+    let told = inbox.next().await.expect("told");
+    assert_eq!((&told["__typename"], &told["message"]["text"]), (&json!("MessageAdded"), &json!("This message was erased.")));
+    assert_eq!(inbox.next().await.expect("told")["__typename"], "ConversationChanged");
+}
+
+/// A generation that is being filled has a rollback journal, whose pages are in clear.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_rebuild_that_was_killed_left_is_gone_on_with_or_erased() {
+    for is_erased in [false, true] {
+        let place = Arc::new(Place::new(Back::Sqlite, Back::Sqlite).await);
+        let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+        let [ann, bob] = [inside.sign_in("ann").await, inside.sign_in("bob").await];
+        for n in 0..200 {
+            inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": format!("chrysanthème {n}") }), "message { id }").await;
+        }
+        let (log, views) = (inside.app.log().clone(), place.views(0));
+        let next = ReadStore::build(&views, log.id()).await.expect("a generation");
+        fold_up_to(&log, &next, new_id(), Position(100), 0, |_| {}).await.expect("folded");
+        drop(next);
+        let file = place.folder().join("views0.db.2");
+        let journal = place.folder().join("views0.db.2-journal");
+        // As a kill in the middle of a commit leaves both.
+        let dying = rusqlite::Connection::open(&file).expect("a generation");
+        dying
+            .execute_batch("pragma journal_mode = truncate; pragma cache_size = 1; begin; update messages set text = text || hex(zeroblob(2000))")
+            .expect("written");
+        let was_left = (fs::read(&file).expect("pages"), fs::read(&journal).expect("a journal"));
+        assert!(!was_left.1.is_empty());
+        drop(dying);
+        fs::write(&file, was_left.0).expect("written");
+        fs::write(&journal, was_left.1).expect("written");
+
+        if is_erased {
+            let erased = inside.mutate(&bob, "eraseUser", json!({ "userId": "ann" }), "user { erased }").await;
+            assert_eq!(erased["user"]["erased"], true);
+            assert_eq!(told_by(place.folder()), [""; 0]);
+        } else {
+            let options = Options { memory: 64 << 20, compared: Extent::Everything, switches: false };
+            let made = rebuild(&log, &views, new_id(), options, |_| {}).await.expect("rebuilt");
+            assert!(made.from == Position(100) && made.compared.is_some_and(|compared| compared.differences.is_empty()), "{:?}", made.from);
+        }
+        inside.stop().await;
+    }
 }

@@ -69,6 +69,23 @@ async fn an_append_whose_answer_is_lost_is_found_out_and_is_there_once() {
     tokio::task::spawn_blocking(move || drop(peer)).await.expect("ended");
 }
 
+/// Whoever waits for an event waits for its place in the log, or for a later one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_the_database_does_not_say_where_an_event_is_nobody_looks_for_it_too_early() {
+    let peer = peer();
+    let log = open(&peer).await;
+    peer.keep_positions();
+    let two = vec![message(1, 1), message(2, 2)];
+    let recorded = log.append(append(stream(1), 0, two)).await.expect("appended");
+    let there = since(&log, Position(0)).await;
+    assert_eq!(there.len(), 2);
+    let is_not_too_early = |at: Position, id: Uuid| there.iter().any(|event| event.id == id && at >= event.position && at.0 < u64::MAX);
+    assert!(recorded.iter().all(|event| is_not_too_early(event.position, event.id)), "{recorded:?}, {there:?}");
+    let again = log.find(Uuid::from_u128(1)).await.expect("answered").expect("there");
+    assert!(is_not_too_early(again.position, again.id), "{again:?}");
+    tokio::task::spawn_blocking(move || drop(peer)).await.expect("ended");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn appends_and_followers_go_on_after_the_node_died() {
     let mut peer = peer();

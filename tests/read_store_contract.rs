@@ -24,6 +24,7 @@ use futures_util::future::join_all;
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::projections::tamper;
 use crate::support::inside::{Back, Inside, Place, dump};
 use crate::support::postgres::{self, Postgres};
 
@@ -383,6 +384,52 @@ async fn of_those_who_share_a_store_one_folds_and_one_who_was_overtaken_writes_n
     let third = here.try_lead(one).await.expect("answered").expect("it was released");
     drop(third);
     lead(&there, two).await.release().await;
+}
+
+/// An erasure of somebody who wrote much takes longer than a leader may be silent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_in_the_middle_of_a_long_write_leads() {
+    let place = Place::new(Back::Sqlite, Back::Postgres).await;
+    let (here, there) = (open(&place, LOG).await, open(&place, LOG).await);
+    let (lease, other) = (lead(&here, new_id()).await, new_id());
+    let operator = postgres::connect(&place.url()).await;
+    operator.batch_execute("update entrenous_views.projector set seen = seen - interval '4 seconds'").await.expect("changed");
+    operator.batch_execute("begin; lock table entrenous_views.messages in access exclusive mode").await.expect("locked");
+    let writing = tokio::spawn(async move {
+        let written = lease.apply(Rows { erased: vec![user("ann")], ..Rows::default() }, at(1)).await;
+        (lease, written)
+    });
+    let looking = postgres::connect(&place.url()).await;
+    let not_granted = "select count(*) from pg_locks join pg_database on oid = database where datname = current_database() and not granted";
+    let waits = async {
+        while looking.query_one(not_granted, &[]).await.expect("a count").get::<_, i64>(0) == 0 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, waits).await.expect("it writes");
+    // What is known of its last sign of life is old, and it cannot be asked: its row is locked.
+    assert!(there.try_lead(other).await.expect("answered at once").is_none());
+    let moment = "select clock_timestamp()::text";
+    let before: String = looking.query_one(moment, &[]).await.expect("a moment").get(0);
+    operator.batch_execute("commit").await.expect("let go");
+    let (lease, written) = writing.await.expect("written");
+    written.expect("written");
+    let seen = looking.query_one("select seen > $1::text::timestamptz from entrenous_views.projector", &[&before]).await.expect("read");
+    assert!(seen.get::<_, bool>(0), "it is seen when it is done, not when it began");
+    lease.renew().await.expect("held");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_generation_that_somebody_builds_is_not_taken_over() {
+    let place = Place::new(Back::Sqlite, Back::Sqlite).await;
+    drop(open(&place, LOG).await);
+    let building = ReadStore::build(&place.views(0), LOG).await.expect("a generation");
+    building.finish().await.expect("indexed");
+    tamper(&place.views(0), "update checkpoints set version = 99").await;
+    let early = ReadStore::open(&place.views(0), LOG).await.map(|_| ());
+    assert!(matches!(&early, Err(OpenError::InUse { place, .. }) if place.contains("views0.db.next")), "{early:?}");
+    drop(building);
+    open(&place, LOG).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

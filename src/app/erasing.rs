@@ -74,9 +74,13 @@ impl App {
     }
 
     async fn erase_alone(&self, user: &UserId, metadata: Metadata) -> Result<Left, AppError> {
-        self.tell_of_erasure(user, metadata).await?;
-        self.0.log.keys().erasure_is_told(user).await?;
-        self.end_erasure(user).await
+        for _ in 0..ATTEMPTS {
+            self.tell_of_erasure(user, metadata.clone()).await?;
+            if self.0.log.keys().erasure_is_told(user).await? {
+                return self.end_erasure(user).await;
+            }
+        }
+        Err(Fault::Contended.into())
     }
 
     /// What is noted of a user, as far as it is still so: what they wrote since they were erased, who may have come back,
@@ -142,6 +146,7 @@ impl App {
                     Ok(()) => {}
                     Err(AppError::Refused(_)) => {
                         let taken_off = async {
+                            keys.begin_erasure(&user).await?;
                             keys.erasure_is_told(&user).await?;
                             keys.erasure_is_done(&user).await
                         };

@@ -257,8 +257,7 @@ impl InboxReader {
     /// it, so first everything that was in the log by then must be in the views.
     async fn begin(&mut self, start: Start) -> Result<(), AppError> {
         let inner = &self.app.0;
-        self.app.views_reach_head().await?;
-        let now = inner.progress.applied();
+        let now = self.app.views_reach_head().await?;
         let missed = match start {
             Start::After(position) | Start::Again(position) if position <= now => {
                 inner.store.missed(self.viewer.id(), position, inner.settings.resume_limit).await?

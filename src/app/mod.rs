@@ -213,13 +213,14 @@ impl App {
         self.0.progress.applied()
     }
 
-    /// Waits until the views show everything that is in the log now, whoever appended it.
+    /// Waits until the views show everything that is in the log now, whoever appended it. Returns up to where that is.
     ///
     /// # Errors
     /// When they no longer follow it, or the log cannot say.
-    pub async fn views_reach_head(&self) -> Result<(), Fault> {
+    pub async fn views_reach_head(&self) -> Result<Position, Fault> {
         let latest = if self.0.log.is_shared() { self.0.latest.position(&self.0.log).await? } else { self.0.log.head() };
-        self.0.progress.reached(latest).await
+        self.0.progress.reached(latest).await?;
+        Ok(latest)
     }
 
     /// Waits until the views show whatever a client can know of: all that they ever showed, and where the
@@ -231,7 +232,7 @@ impl App {
     /// When the service cannot know.
     pub async fn views_are_current(&self) -> Result<(), AppError> {
         let has_own_views = self.0.log.is_shared() && !self.0.store.is_shared();
-        let current = if has_own_views { self.views_reach_head().await } else { self.0.progress.kept().await };
+        let current = if has_own_views { self.views_reach_head().await.map(|_| ()) } else { self.0.progress.kept().await };
         current.map_err(AppError::from)
     }
 

@@ -82,9 +82,10 @@ impl Progress {
         self.reached(Position(position.0.saturating_sub(most))).await
     }
 
-    /// Waits until the views show whatever was answered for.
+    /// Waits until the views show whatever was answered for, and what they have shown before.
     pub(super) async fn up_to_date(&self) -> Result<(), Fault> {
-        self.reached(Position(self.answered.load(Ordering::Acquire))).await
+        let known = self.answered.load(Ordering::Acquire).max(self.shown.load(Ordering::Relaxed));
+        self.reached(Position(known)).await
     }
 
     /// Waits until the views show what they have shown before.

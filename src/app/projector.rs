@@ -6,6 +6,7 @@
 //! is gone another takes the lease, tells its clients what it has not yet, and folds on from the checkpoint.
 
 use std::collections::HashSet;
+use std::pin::pin;
 
 use tokio::sync::watch;
 
@@ -130,24 +131,29 @@ impl Projector {
         let mut folder = Folder::new(lease, store, hub);
         let mut heard = Timer::start();
         loop {
-            if lease.is_superseded() {
-                return Ok(Turn::Over);
-            }
-            if heard.seconds() > HEARTBEAT.as_secs_f64() {
-                heard = Timer::start();
-                lease.renew().await?;
-                // A log that others have can lose events where nobody here looks for more.
-                log.latest().await?;
-                if !parking.is_empty() {
-                    let healed = heal_retried(log, lease, checkpoint, &mut parking).await?;
-                    // Its rows were written beside those that are kept.
-                    folder = Folder::new(lease, store, hub);
-                    app.0.user_ids.add_all(&healed);
-                    hub.publish(anew(healed, checkpoint.position));
+            let mut next = pin!(follow.next_stored(BATCH));
+            let events = loop {
+                if lease.is_superseded() {
+                    return Ok(Turn::Over);
                 }
-            }
-            let Ok(events) = tokio::time::timeout(HEARTBEAT, follow.next_stored(BATCH)).await else { continue };
-            let events = events?;
+                if heard.seconds() > HEARTBEAT.as_secs_f64() {
+                    heard = Timer::start();
+                    lease.renew().await?;
+                    // A log that others have can lose events where nobody here looks for more.
+                    log.latest().await?;
+                    if !parking.is_empty() {
+                        let healed = heal_retried(log, lease, checkpoint, &mut parking).await?;
+                        // Its rows were written beside those that are kept.
+                        folder = Folder::new(lease, store, hub);
+                        app.0.user_ids.add_all(&healed);
+                        hub.publish(anew(healed, checkpoint.position));
+                    }
+                }
+                // A log that takes longer is waited for: asked anew each time, it would never answer.
+                if let Ok(events) = tokio::time::timeout(HEARTBEAT, next.as_mut()).await {
+                    break events?;
+                }
+            };
             let Some(last) = events.last() else { continue };
             checkpoint = at(last);
             let timer = Timer::start();

@@ -18,6 +18,7 @@ use super::types::{Conversation, Message, User, conversation_node_id, load_view}
 use crate::app::feed::Told;
 use crate::domain::event::Position;
 use crate::domain::ids::ConversationId;
+use crate::domain::text::MessageText;
 use crate::read_store::ItemChange;
 
 /// A message came, or was sent from another of the viewer's devices.
@@ -146,7 +147,11 @@ async fn event(session: &Arc<Session>, told: Told) -> Result<Option<InboxEvent>,
     };
     Ok(match change {
         ItemChange::MessageAdded { contact, message } => {
-            let view = load_view(session, &contact).await?;
+            let (view, mut message) = (load_view(session, &contact).await?, message);
+            // It waited for this client while its sender was erased.
+            if view.user.erased && message.sender == contact {
+                message.text = MessageText::erased();
+            }
             let message = Row(Message::of(session, Some(Arc::clone(&view)), *message));
             let conversation = Conversation::listed(session, view).map(Row);
             conversation.map(|conversation| InboxEvent::MessageAdded(MessageAdded { message, conversation, cursor }))

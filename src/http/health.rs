@@ -28,7 +28,7 @@ pub(super) async fn ready(State(service): State<Service>) -> (StatusCode, &'stat
     }
     let before = app.applied();
     match tokio::time::timeout(STANDSTILL, app.views_reach_head()).await {
-        Ok(Ok(())) => (StatusCode::OK, "ready\n"),
+        Ok(Ok(_)) => (StatusCode::OK, "ready\n"),
         Ok(Err(_)) => (StatusCode::SERVICE_UNAVAILABLE, "the views no longer follow the log\n"),
         Err(_) if app.applied() > before => (StatusCode::OK, "ready, the views are catching up\n"),
         Err(_) => (StatusCode::SERVICE_UNAVAILABLE, "the views are behind the log and stand still\n"),

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use crate::sqlite::beside;
 
-/// What is kept beside a file: by SQLite, and by who has it open.
-const COMPANIONS: [&str; 3] = ["-wal", "-shm", IN_USE];
+/// What is kept beside a file: by SQLite, while it is filled or afterwards, and by who has it open.
+const COMPANIONS: [&str; 4] = ["-wal", "-shm", "-journal", IN_USE];
 const IN_USE: &str = ".open";
 
 /// The generations at an address.

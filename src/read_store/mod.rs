@@ -130,20 +130,16 @@ macro_rules! read {
             // In a box: whoever may read would have room for it otherwise, where there is no network too.
             Kept::Postgres(store) => {
                 Box::pin(async {
-                    let mut connection = store.reader($moment).await?;
-                    let $reader = &mut connection;
-                    match $query.await {
-                        Err(StoreError::Unavailable(_)) => {
-                            let mut connection = store.reader($moment).await?;
-                            let $reader = &mut connection;
-                            let answer = $query.await;
-                            connection.end().await;
-                            answer
-                        }
-                        answer => {
-                            connection.end().await;
-                            answer
-                        }
+                    let ask = || async {
+                        let mut connection = store.reader($moment).await?;
+                        let $reader = &mut connection;
+                        let answer = $query.await;
+                        connection.end().await;
+                        answer
+                    };
+                    match ask().await {
+                        Err(StoreError::Unavailable(_)) => ask().await,
+                        answer => answer,
                     }
                 })
                 .await

@@ -156,8 +156,8 @@ pub(super) const VISIBLE_MESSAGE: &str = concat!(
     "select ",
     message_columns!(),
     ", c.contact
-    from messages m join conversations c on c.conversation = m.conversation and c.owner = $1
-    where m.id = $2 and c.listing = 'listed' and m.number <= ",
+    from conversations c join messages m on m.conversation = c.conversation
+    where c.owner = $1 and m.id = $2 and c.listing = 'listed' and m.number <= ",
     last_visible!(),
     by_the_list!()
 );

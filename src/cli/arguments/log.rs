@@ -44,8 +44,8 @@ pub(in crate::cli) struct EventSelection {
     /// Those of a stream, such as `community`, `section`, `user-alice` or `conversation-…`.
     #[arg(long, env = "ENTRENOUS_EVENTS_STREAM", value_name = "STREAM")]
     pub stream: Option<Stream>,
-    /// Those of a type, such as `MessageSent`; can be given twice.
-    #[arg(long = "type", env = "ENTRENOUS_EVENTS_TYPE", value_name = "TYPE")]
+    /// Those of a type, such as `MessageSent`; can be given twice, or several with commas.
+    #[arg(long = "type", env = "ENTRENOUS_EVENTS_TYPE", value_delimiter = ',', value_name = "TYPE")]
     pub types: Vec<String>,
     /// Those that concern a user.
     #[arg(long, env = "ENTRENOUS_EVENTS_USER", value_name = "USER", value_parser = user)]

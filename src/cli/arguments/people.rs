@@ -13,8 +13,8 @@ pub(in crate::cli) struct Token {
     /// The user's name.
     #[arg(long, env = "ENTRENOUS_TOKEN_NAME", value_name = "NAME")]
     pub name: Option<String>,
-    /// What the user may do beside chatting; can be given twice.
-    #[arg(long, env = "ENTRENOUS_TOKEN_ROLE", value_name = "ROLE")]
+    /// What the user may do beside chatting; can be given twice, or several with commas.
+    #[arg(long, env = "ENTRENOUS_TOKEN_ROLE", value_delimiter = ',', value_name = "ROLE")]
     pub role: Vec<Role>,
     /// How long the token lasts, such as 30s, 15m, 1h or 24h.
     #[arg(long, env = "ENTRENOUS_TOKEN_TTL", default_value = "1h", value_name = "DURATION")]

@@ -8,7 +8,7 @@ mod postgres;
 mod sqlite;
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use aes_gcm_siv::aead::{Aead as _, OsRng, Payload};
 use aes_gcm_siv::{Aes256GcmSiv, KeyInit as _, Nonce};
@@ -139,6 +139,8 @@ struct Inner {
 struct Known {
     by_name: HashMap<Arc<str>, Option<Key>>,
     in_use: HashMap<UserId, Key>,
+    /// How often keys were forgotten: what the store was asked for before may have been destroyed since.
+    forgotten: u64,
 }
 
 impl Known {
@@ -213,7 +215,7 @@ impl Keyring {
     /// What is known here of a key, by its name.
     #[must_use]
     pub fn unlocked(&self, name: &str) -> Unlocked {
-        let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.read();
         match known.by_name.get(name) {
             Some(Some(key)) => Unlocked::Key(key.clone()),
             Some(None) => Unlocked::Destroyed,
@@ -233,9 +235,11 @@ impl Keyring {
         }
         let store = self.0.store.as_ref().ok_or_else(|| LogError::Stopped("it has no key store".into()))?;
         for some in missing.chunks(TOGETHER) {
-            let made = some.iter().map(|owner| (owner.to_string(), Key::generate())).collect();
-            let stored = kept!(store, store => store.add(made))?;
-            self.0.known.write().unwrap_or_else(PoisonError::into_inner).add(stored);
+            self.learn(|| async {
+                let made = some.iter().map(|owner| (owner.to_string(), Key::generate())).collect();
+                kept!(store, store => store.add(made))
+            })
+            .await?;
         }
         match self.known_of(authors, &mut found).first() {
             None => Ok(found),
@@ -245,7 +249,7 @@ impl Keyring {
 
     /// Those that have no key yet, each once.
     fn known_of<'a>(&self, authors: &[&'a UserId], found: &mut HashMap<UserId, Key>) -> Vec<&'a UserId> {
-        let known = self.0.known.read().unwrap_or_else(PoisonError::into_inner);
+        let known = self.read();
         let mut missing = Vec::new();
         for author in authors {
             match known.in_use.get(*author) {
@@ -267,10 +271,30 @@ impl Keyring {
     pub(super) async fn look_up(&self, names: Vec<String>) -> Result<(), LogError> {
         let Some(store) = &self.0.store else { return Ok(()) };
         for some in names.chunks(TOGETHER) {
-            let found = kept!(store, store => store.find(some.to_vec()))?;
-            self.0.known.write().unwrap_or_else(PoisonError::into_inner).add(found);
+            self.learn(|| async { kept!(store, store => store.find(some.to_vec())) }).await?;
         }
         Ok(())
+    }
+
+    /// Takes in what the store says. It is asked again where keys were forgotten meanwhile: one of them may be what it said.
+    async fn learn<A: Future<Output = Result<Vec<StoredKey>, LogError>>>(&self, ask: impl Fn() -> A) -> Result<(), LogError> {
+        loop {
+            let forgotten = self.read().forgotten;
+            let found = ask().await?;
+            let mut known = self.write();
+            if known.forgotten == forgotten {
+                known.add(found);
+                return Ok(());
+            }
+        }
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Known> {
+        self.0.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, Known> {
+        self.0.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Notes that somebody is being erased and destroys their key, in the store and here. Returns whether there was anything
@@ -289,7 +313,8 @@ impl Keyring {
 
     /// Forgets an author's key, which may have been destroyed elsewhere.
     pub(super) fn forget(&self, owner: &UserId) {
-        let mut known = self.0.known.write().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.write();
+        known.forgotten += 1;
         if let Some(key) = known.in_use.remove(owner) {
             known.by_name.remove(&key.name);
         }
@@ -314,11 +339,12 @@ impl Keyring {
         Ok(requested.into_iter().map(|(user, is_told)| RequestedErasure { user: UserId::from_stored(user), is_told }).collect())
     }
 
-    /// The log and the views tell of an erasure; something is left to do.
+    /// The log and the views tell of an erasure; something is left to do. False where its owner has a key again: what they wrote
+    /// under it may be older than the event that tells of the erasure, and is to go, too.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn erasure_is_told(&self, owner: &UserId) -> Result<(), LogError> {
+    pub async fn erasure_is_told(&self, owner: &UserId) -> Result<bool, LogError> {
         let store = self.store()?;
         kept!(store, store => store.erasure_is_told(owner.to_string()))
     }
@@ -345,7 +371,7 @@ impl Keyring {
         let all = kept!(from, from => from.all()).map_err(|error| LogError::Read(error.to_string().into()))?;
         kept!(store, store => store.copy(all))?;
         let all = kept!(store, store => store.all()).map_err(|error| LogError::Read(error.to_string().into()))?;
-        self.0.known.write().unwrap_or_else(PoisonError::into_inner).add(all);
+        self.write().add(all);
         Ok(())
     }
 }

@@ -28,7 +28,9 @@ const ADD: &str = "insert into keys (id, owner, key) select * from unnest($1::te
 const DESTROYED: &str = "update keys set key = null where id = any($1) and key is not null";
 const BEGIN: &str = "update erasures set begun = true where owner = $1";
 const BEGUN: &str = "select begun from erasures where owner = $1";
-const TOLD: &str = "update erasures set begun = false, told = true where owner = $1";
+const TOLD: &str = "
+    update erasures set begun = false, told = true
+    where owner = $1 and not exists (select from keys where keys.owner = $1 and key is not null)";
 const DESTROY: &str = "update keys set key = null where owner = $1 and key is not null";
 const REQUEST: &str = "insert into erasures (owner) values ($1) on conflict (owner) do update set told = false";
 const REQUESTED: &str = "select owner, told from erasures order by owner";
@@ -114,7 +116,6 @@ impl PostgresKeys {
             }
             let is_begun = transaction.query_one(BEGUN, &[&owner]).await?.get(0);
             transaction.commit().await?;
-            client.batch_execute(ANEW).await?;
             Ok(is_begun)
         };
         begin.await.map_err(|error: tokio_postgres::Error| failed(&error))
@@ -128,8 +129,13 @@ impl PostgresKeys {
         Ok(self.query(REQUESTED, &[]).await?.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    pub(super) async fn erasure_is_told(&self, owner: String) -> Result<(), LogError> {
-        self.query(TOLD, &[&owner]).await.map(|_| ())
+    pub(super) async fn erasure_is_told(&self, owner: String) -> Result<bool, LogError> {
+        let client = self.pool.get().await.map_err(unavailable)?;
+        let told = async {
+            client.batch_execute(ANEW).await?;
+            Ok(client.execute(TOLD, &[&owner]).await? > 0)
+        };
+        told.await.map_err(|error: tokio_postgres::Error| failed(&error))
     }
 
     pub(super) async fn erasure_is_done(&self, owner: String) -> Result<(), LogError> {
@@ -143,7 +149,7 @@ impl PostgresKeys {
 }
 
 fn server(url: &str) -> Result<Server, OpenError> {
-    Ok(Server::new(url)?.with_settings("entrenous keys", &["search_path=entrenous_keys", "statement_timeout=20s"]))
+    Ok(Server::new(url)?.with_settings("entrenous keys", &["search_path=entrenous_keys", "statement_timeout=20s", "synchronous_commit=on"]))
 }
 
 fn place(server: &Server) -> String {

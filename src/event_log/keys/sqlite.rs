@@ -30,7 +30,9 @@ const ADD: &str = "insert into keys (id, owner, key) values (?1, ?2, ?3) on conf
 const DESTROYED: &str = "update keys set key = null where id = ?1 and key is not null";
 const BEGIN: &str = "update erasures set begun = true where owner = ?1";
 const BEGUN: &str = "select begun from erasures where owner = ?1";
-const TOLD: &str = "update erasures set begun = false, told = true where owner = ?1";
+const TOLD: &str = "
+    update erasures set begun = false, told = true
+    where owner = ?1 and not exists (select 1 from keys where keys.owner = ?1 and key is not null)";
 const DESTROY: &str = "update keys set key = null where owner = ?1 and key is not null";
 const REQUEST: &str = "insert into erasures (owner) values (?1) on conflict (owner) do update set told = false";
 const REQUESTED: &str = "select owner, told from erasures order by owner";
@@ -135,7 +137,6 @@ impl SqliteKeys {
             }
             let is_begun = transaction.query_row(BEGUN, [&owner], |row| row.get(0))?;
             transaction.commit()?;
-            connection.execute_batch(ANEW)?;
             Ok(is_begun)
         };
         self.run(begin).await
@@ -149,8 +150,12 @@ impl SqliteKeys {
         self.run(|connection| connection.prepare_cached(REQUESTED)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()).await
     }
 
-    pub(super) async fn erasure_is_told(&self, owner: String) -> Result<(), LogError> {
-        self.run(move |connection| connection.execute(TOLD, [owner]).map(|_| ())).await
+    pub(super) async fn erasure_is_told(&self, owner: String) -> Result<bool, LogError> {
+        let told = move |connection: &mut Connection| {
+            connection.execute_batch(ANEW)?;
+            Ok(connection.execute(TOLD, [owner])? > 0)
+        };
+        self.run(told).await
     }
 
     pub(super) async fn erasure_is_done(&self, owner: String) -> Result<(), LogError> {

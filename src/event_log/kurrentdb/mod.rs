@@ -37,7 +37,7 @@ const KEYS_NAMED: &str = "KeysNamed";
 /// Events read past a page, since events of one commit stay together.
 const MARGIN: usize = 16;
 /// What the database says where it does not tell a position.
-const UNTOLD: u64 = u64::MAX;
+const UNTOLD: Position = Position(u64::MAX);
 
 /// The log in KurrentDB. Cheap to clone.
 #[derive(Clone)]
@@ -227,11 +227,17 @@ impl KurrentEventLog {
 
     async fn read_stream(&self, name: &str, after: u64, limit: usize) -> Result<Vec<StoredEvent>, LogError> {
         let found = read_stream(&self.0.connection, name, after, limit).await?;
-        Ok(found.into_iter().map(|event| self.stored(event)).collect())
+        let mut events: Vec<StoredEvent> = found.into_iter().map(|event| self.stored(event)).collect();
+        if events.iter().any(|event| event.position == UNTOLD) {
+            // Wherever they are, they are not later than the end: whoever waits for that has seen them.
+            let end = latest(&self.0.connection).await?;
+            self.0.head.advance(end);
+            events.iter_mut().filter(|event| event.position == UNTOLD).for_each(|event| event.position = end);
+        }
+        Ok(events)
     }
 
     fn stored(&self, event: Read) -> StoredEvent {
-        let position = if event.position.commit == UNTOLD { *self.0.head.watch().borrow() } else { Position(event.position.commit) };
         let stream = event.stream_id().to_owned();
         let (metadata, kind) = match serde_json::from_slice::<Metadata>(&event.custom_metadata) {
             Ok(metadata) => (metadata, event.event_type),
@@ -240,7 +246,7 @@ impl KurrentEventLog {
         };
         self.0.newest.fetch_max(metadata.at, Ordering::SeqCst);
         StoredEvent {
-            position,
+            position: Position(event.position.commit),
             stream,
             version: event.revision + 1,
             id: event.id,

@@ -126,7 +126,7 @@ impl KurrentEventLog {
             draft.events.iter_mut().for_each(|event| event.at = self.later(clock()));
         }
         let position = self.append_exactly(&draft).await?;
-        if draft.events.len() > 1 || is_claimed_before || position.0 == UNTOLD {
+        if draft.events.len() > 1 || is_claimed_before || position == UNTOLD {
             // What is there, in case another append of the same id came first: the database compares no data.
             let there = self.read_stream(&draft.events[0].stream, draft.expected, draft.events.len()).await.map_err(NotWritten::Log)?;
             return draft.repeated(there).unwrap_or(Err(NotWritten::Log(LogError::Read("what was appended was not found".into()))));

@@ -19,10 +19,12 @@ use crate::projections::section::SectionRow;
 use crate::projections::users::UserRow;
 use crate::read_store::{Checkpoint, ParkedEntity, Rows, StoreError, Touched, queries, rows};
 
+/// Who is in the middle of a transaction that it writes in leads, however long that takes: silent in it, it would lose it.
 const LEAD: &str = concat!(
-    "update projector set epoch = epoch + 1, node = $1, seen = clock_timestamp() where node is null or node = $1 or not (",
+    "update projector set epoch = epoch + 1, node = $1, seen = clock_timestamp()
+    where only_one = (select only_one from projector where node is null or node = $1 or not (",
     is_seen!(),
-    ") returning epoch"
+    ") for update skip locked) returning epoch"
 );
 const FENCE: &str = "select fence($1)";
 const RELEASE: &str = "update projector set node = null where epoch = $1";
@@ -171,6 +173,8 @@ impl PostgresLease {
             self.write_parked(&changed.parked, &changed.healed).await?;
             self.client.execute(&self.statements.advance, &[&integer(checkpoint.position.0), &checkpoint.event]).await?;
             self.client.execute(&self.statements.notify, &[&checkpoint.position.0.to_string()]).await?;
+            // It may have taken long: whoever leads was seen now, not when it began.
+            self.client.execute(&self.statements.fence, &[&self.epoch]).await?;
             self.client.batch_execute("commit").await
         };
         written.await.map_err(|error: tokio_postgres::Error| failed(&error))?;

@@ -147,7 +147,7 @@ impl PostgresReadStore {
             match client.batch_execute(HOLD).await {
                 Ok(()) => break,
                 // Somebody reads for long: nobody is to wait behind us meanwhile.
-                Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) && attempts < HOLD_ATTEMPTS => {
+                Err(error) if is_in_the_way(&error) && attempts < HOLD_ATTEMPTS => {
                     client.batch_execute("rollback").await.map_err(failed)?;
                     attempts += 1;
                     backoff.wait().await;
@@ -221,8 +221,8 @@ impl PostgresReadStore {
             return Ok(None);
         }
         // What a crash of the server takes is folded again, so a commit need not wait for the disk. A holder that
-        // goes silent in the middle of a transaction loses it, and with it the locks.
-        let settings = [postgres::PLANNED_ONCE, "synchronous_commit=off", "idle_in_transaction_session_timeout=2s", "lock_timeout=5s"];
+        // goes silent in the middle of a transaction loses it, and with it the locks. An erasure takes as long as somebody wrote much.
+        let settings = [postgres::PLANNED_ONCE, "synchronous_commit=off", "idle_in_transaction_session_timeout=2s", "lock_timeout=5s", "statement_timeout=0"];
         let (client, ended) = self.server.with_settings("entrenous projector", &settings).connect_until().await.map_err(|error| failed(&error))?;
         PostgresLease::take(client, ended, node, Arc::clone(&self.checkpoint)).await
     }
@@ -245,6 +245,11 @@ impl PostgresHold {
         let switched = self.client.batch_execute(&format!("{old} {MAKE_CURRENT}; notify {CHANNEL}; commit")).await;
         switched.map_err(|error| failed(&error))
     }
+}
+
+/// Whether somebody has a table for longer than we wait, or waits for us.
+fn is_in_the_way(error: &tokio_postgres::Error) -> bool {
+    matches!(error.code(), Some(&SqlState::LOCK_NOT_AVAILABLE | &SqlState::T_R_DEADLOCK_DETECTED))
 }
 
 fn is_being_built(server: &Server) -> OpenError {

@@ -167,6 +167,8 @@ impl SqliteReadStore {
         let file = match generations.current() {
             Some(file) if unusable(&file, log).is_none() => file,
             current => {
+                // Who is still at it would go on writing into what is taken over or removed here.
+                let _nobody_builds = nobody_builds(path)?;
                 if current.is_none() {
                     // Whoever deletes the views means all of them.
                     generations.others().iter().try_for_each(|file| discard(file)).map_err(&io)?;
@@ -193,10 +195,10 @@ impl SqliteReadStore {
 
     /// The next generation, as far as it was built: without its indexes until it is finished.
     pub(super) fn build(path: &Path, log: Uuid) -> Result<Self, OpenError> {
-        let lock = FileLock::acquire(&sqlite::beside(path, ".next"))?;
+        let lock = nobody_builds(path)?;
         let next = Generations::at(path).next();
-        // One whose making was cut short has no tables.
-        if stored_checkpoints(&next).is_err() || unusable(&next, log).is_some() {
+        // One whose making was cut short has no tables. What a kill left half written is taken back first.
+        if unusable(&next, log).is_some() || stored_checkpoints(&next).is_err() {
             discard(&next).map_err(OpenError::io(path))?;
             Generation::create(&next, log, Shape::table).map_err(OpenError::sqlite(path))?;
         }
@@ -327,9 +329,14 @@ fn is_prepared(file: &Path, log: Uuid) -> bool {
     file.exists() && unusable(file, log).is_none() && is_finished().is_ok_and(|flags| flags & PREPARED != 0)
 }
 
+/// Nobody builds the next generation as long as this is held, but whoever holds it.
+fn nobody_builds(path: &Path) -> Result<FileLock, OpenError> {
+    FileLock::acquire(&sqlite::beside(path, ".next"))
+}
+
 fn drop_others(generations: &Generations) -> Result<usize, OpenError> {
     let path = generations.link();
-    let _nobody_builds = FileLock::acquire(&sqlite::beside(path, ".next"))?;
+    let _nobody_builds = nobody_builds(path)?;
     let others = generations.others();
     let (in_use, unused): (Vec<_>, Vec<_>) = others.iter().partition(|file| InUse::is_marked(file));
     unused.iter().try_for_each(|file| discard(file)).map_err(OpenError::io(path))?;

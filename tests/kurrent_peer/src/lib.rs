@@ -7,6 +7,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::runtime::Runtime;
@@ -75,6 +76,8 @@ struct State {
     length: watch::Sender<usize>,
     faults: Mutex<VecDeque<Fault>>,
     ends: watch::Sender<(u64, End)>,
+    /// Whether what is read of one stream says where it is in the log.
+    tells_positions: AtomicBool,
     subscriptions: Mutex<u64>,
     address: Mutex<SocketAddr>,
 }
@@ -88,6 +91,7 @@ impl Peer {
             length: watch::channel(0).0,
             faults: Mutex::default(),
             ends: watch::channel((0, End::Clean)).0,
+            tells_positions: AtomicBool::new(true),
             subscriptions: Mutex::default(),
             address: Mutex::new(address),
         };
@@ -105,6 +109,11 @@ impl Peer {
     /// The next appends go wrong, one after the other.
     pub fn fail(&self, faults: impl IntoIterator<Item = Fault>) {
         lock(&self.state.faults).extend(faults);
+    }
+
+    /// From now on what is read of one stream does not say where it is in the log, as servers have done.
+    pub fn keep_positions(&self) {
+        self.state.tells_positions.store(false, Ordering::Relaxed);
     }
 
     /// Ends every subscription that is open.

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
@@ -55,9 +56,10 @@ impl Streams for Service {
         };
         let answers = {
             let log = lock(&self.0.log);
-            wanted
-                .read(&log)?
-                .map_or_else(|| vec![stream_not_found(&wanted)], |found| found.into_iter().take(count).map(|at| event(&log.records[at])).collect())
+            wanted.read(&log)?.map_or_else(
+                || vec![stream_not_found(&wanted)],
+                |found| found.into_iter().take(count).map(|at| self.read_of(&wanted, &log.records[at])).collect(),
+            )
         };
         Ok(Response::new(Box::pin(tokio_stream::iter(answers.into_iter().map(Ok)))))
     }
@@ -113,6 +115,11 @@ impl Service {
         let (streams, features) = (StreamsServer::new(self.clone()), ServerFeaturesServer::new(self));
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let _ended = tonic::transport::Server::builder().add_service(streams).add_service(features).serve_with_incoming(incoming).await;
+    }
+
+    fn read_of(&self, wanted: &Wanted, record: &Record) -> ReadResp {
+        let position = if wanted.stream.is_none() || self.0.tells_positions.load(Ordering::Relaxed) { record.position } else { u64::MAX };
+        event_at(record, position)
     }
 
     fn not_leader(&self) -> Status {
@@ -202,17 +209,21 @@ fn stream_not_found(wanted: &Wanted) -> ReadResp {
 }
 
 fn event(record: &Record) -> ReadResp {
+    event_at(record, record.position)
+}
+
+fn event_at(record: &Record, position: u64) -> ReadResp {
     let recorded = read_resp::read_event::RecordedEvent {
         id: Some(Uuid { value: Some(uuid::Value::String(record.event.id.clone())) }),
         stream_identifier: Some(StreamIdentifier { stream_name: record.stream.clone() }),
         stream_revision: record.revision,
-        prepare_position: record.position,
-        commit_position: record.position,
+        prepare_position: position,
+        commit_position: position,
         metadata: record.event.metadata.clone(),
         custom_metadata: record.event.custom_metadata.clone(),
         data: record.event.data.clone(),
     };
-    let position = Some(read_resp::read_event::Position::CommitPosition(record.position));
+    let position = Some(read_resp::read_event::Position::CommitPosition(position));
     ReadResp { content: Some(read_resp::Content::Event(read_resp::ReadEvent { event: Some(recorded), link: None, position })) }
 }
 
