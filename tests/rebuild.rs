@@ -296,6 +296,8 @@ async fn rebuild_under_load(server: &Server, arguments: &[&str]) {
     report.send(counts[0]).expect("followed");
     let ids = following.await.expect("followed");
     assert_eq!((ids.len(), ids.iter().collect::<HashSet<_>>().len()), (counts[0], counts[0]), "each message once");
+    // Whoever folds finds itself in the new tables, ahead of what it knows: that is no event that cannot be folded.
+    assert!(!server.log().contains("cannot be folded"), "{}", server.log());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -252,11 +252,16 @@ impl App {
     }
 
     /// Brings the measures up to date that are looked at, not counted.
-    pub fn measure(&self) {
+    ///
+    /// # Errors
+    /// When the views do not say how much of them is parked.
+    pub async fn measure(&self) -> Result<(), Fault> {
         let (head, applied) = (self.0.log.head().0, self.applied().0);
         METRICS.log_position.set(head.cast_signed());
         METRICS.views_position.set(applied.cast_signed());
         METRICS.views_lag.set(head.saturating_sub(applied).cast_signed());
+        METRICS.projection_parked.set(self.0.store.count_parked().await?.cast_signed());
+        Ok(())
     }
 
     #[must_use]

@@ -8,7 +8,6 @@ use uuid::Uuid;
 use super::folding::Unfoldable;
 use crate::domain::event::{Position, RecordedEvent, Stream};
 use crate::event_log::Undecodable;
-use crate::metrics::METRICS;
 use crate::read_store::ParkedEntity;
 
 /// What is parked, and since which version of its stream.
@@ -22,9 +21,7 @@ pub struct Parking {
 impl Parking {
     /// What a store has of it.
     pub(super) fn of(stored: &[ParkedEntity]) -> Self {
-        let parking = Self { since: stored.iter().map(|parked| (parked.entity.clone(), parked.version)).collect(), unstored: Vec::new() };
-        parking.measure();
-        parking
+        Self { since: stored.iter().map(|parked| (parked.entity.clone(), parked.version)).collect(), unstored: Vec::new() }
     }
 
     /// The events that can be folded as far as is known: without those that cannot be read, which park their
@@ -63,16 +60,13 @@ impl Parking {
         if self.since.get(&entity).is_some_and(|since| *since <= version) {
             return;
         }
-        tracing::error!(entity, version, %position, reason, "an event cannot be folded: what it belongs to is parked, everything else goes on");
         self.since.insert(entity.clone(), version);
         self.unstored.push(ParkedEntity { entity, stream, version, position, event, reason, is_retried: false });
-        self.measure();
     }
 
     /// It is folded again.
     pub(super) fn free(&mut self, entity: &str) {
         self.since.remove(entity);
-        self.measure();
     }
 
     /// What was parked and is not taken to be stored.
@@ -84,10 +78,6 @@ impl Parking {
     /// What was parked since, to be stored.
     pub(super) fn take_unstored(&mut self) -> Vec<ParkedEntity> {
         std::mem::take(&mut self.unstored)
-    }
-
-    fn measure(&self) {
-        METRICS.projection_parked.set(i64::try_from(self.since.len()).unwrap_or(i64::MAX));
     }
 }
 

@@ -20,7 +20,7 @@ use super::progress::Reporter;
 use crate::domain::event::Position;
 use crate::domain::ids::UserId;
 use crate::metrics::{METRICS, Timer};
-use crate::read_store::{InboxItem, ItemChange, Lease, StoreError};
+use crate::read_store::{Checkpoint, InboxItem, ItemChange, Lease, StoreError};
 use crate::storage::Backoff;
 
 /// Events behind from which on it is far.
@@ -185,7 +185,9 @@ impl Projector {
         self.tell_what_was_folded(store.checkpoint().await?.position).await?;
         loop {
             let applied = self.reporter.applied();
-            let moved = async { folded.wait_for(|folded| folded.position != applied).await.map(|folded| folded.position) };
+            // What was heard last may be older than what was just read; back they go only where the server may have lost commits.
+            let is_news = |folded: &Checkpoint| folded.position > applied || folded.position == Position(0) && applied > Position(0);
+            let moved = async { folded.wait_for(is_news).await.map(|folded| folded.position) };
             let position = match tokio::time::timeout(HEARTBEAT, moved).await {
                 Ok(Ok(position)) => position,
                 Ok(Err(_)) => return Err(StoreError::Unavailable("the read store was closed".into()).into()),

@@ -48,7 +48,8 @@ pub(super) async fn metrics(State(service): State<Service>, Extension(peer): Ext
             Ok(_) | Err(_) => return (StatusCode::FORBIDDEN, "measures are for a token with the role admin or auditor\n").into_response(),
         }
     }
-    service.0.app.measure();
+    // What cannot be looked at keeps its last value: the others are wanted then, above all.
+    let _looked = tokio::time::timeout(STANDSTILL, service.0.app.measure()).await;
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], METRICS.text()).into_response()
 }
 

@@ -100,10 +100,10 @@ impl Lease {
     /// # Errors
     /// When the store fails, or another node has the lease. Nothing was written then, or it cannot be known.
     pub async fn apply(&self, rows: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
-        match &self.0 {
+        told(match &self.0 {
             Held::Sqlite(lease) => lease.apply(rows, checkpoint).await,
             Held::Postgres(lease) => Box::pin(lease.apply(rows, checkpoint)).await,
-        }
+        })
     }
 
     /// The same for very many rows, best in the order of their keys.
@@ -111,10 +111,10 @@ impl Lease {
     /// # Errors
     /// As for [`Lease::apply`].
     pub async fn apply_many(&self, rows: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
-        match &self.0 {
+        told(match &self.0 {
             Held::Sqlite(lease) => lease.apply(rows, checkpoint).await,
             Held::Postgres(lease) => lease.apply_many(rows, checkpoint).await,
-        }
+        })
     }
 
     /// Whether another generation of the store is the current one now.
@@ -152,4 +152,11 @@ impl Lease {
             Held::Postgres(lease) => lease.release().await,
         }
     }
+}
+
+/// Tells of what was written as parked.
+fn told(written: Result<Rows, StoreError>) -> Result<Rows, StoreError> {
+    let rows = written?;
+    rows.parked.iter().filter(|parked| !parked.is_retried).for_each(ParkedEntity::tell);
+    Ok(rows)
 }

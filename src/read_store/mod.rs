@@ -319,6 +319,14 @@ impl ReadStore {
         read!(self, Moment::Each, reader => reads::listed_by(reader, user))
     }
 
+    /// How many entities stand still, since an event of theirs cannot be folded.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn count_parked(&self) -> Result<u64, StoreError> {
+        read!(self, Moment::Each, reader => reads::count_parked(reader))
+    }
+
     /// What `viewer` is to be told of what happened since, at most `limit` items, all at one moment.
     ///
     /// # Errors

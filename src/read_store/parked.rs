@@ -22,6 +22,12 @@ pub struct ParkedEntity {
 }
 
 impl ParkedEntity {
+    /// Says so to the operator. Once it is stored: who was overtaken meanwhile may have read rows that are further on.
+    pub(super) fn tell(&self) {
+        let Self { entity, version, position, reason, .. } = self;
+        tracing::error!(entity, version, %position, reason, "an event cannot be folded: what it belongs to is parked, everything else goes on");
+    }
+
     pub(super) fn read(row: &dyn Columns) -> Result<Self, Unreadable> {
         Ok(Self {
             entity: row.text(0)?.to_owned(),

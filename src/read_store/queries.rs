@@ -297,6 +297,8 @@ pub(super) const PARKED_TABLE: &str = "
 
 pub(super) const PARKED: &str = "select entity, stream, version, position, event, reason, retried from parked order by position";
 
+pub(super) const COUNT_PARKED: &str = "select count(*) from parked";
+
 pub(super) const PARK: &str = "
     insert into parked (entity, stream, version, position, event, reason, retried) values ($1, $2, $3, $4, $5, $6, $7)
     on conflict (entity) do update set

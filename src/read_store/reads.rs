@@ -112,6 +112,10 @@ pub(super) async fn listed_by(reader: &mut impl Reader, user: &UserId) -> Result
     reader.query(queries::LISTED_BY, &[Value::Text(user.as_str())], rows::id).await
 }
 
+pub(super) async fn count_parked(reader: &mut impl Reader) -> Result<u64, StoreError> {
+    Ok(reader.query_first(queries::COUNT_PARKED, &[], rows::number).await?.unwrap_or_default())
+}
+
 /// Between which places of a list's blocked or other rows a slice lies; none where it has no part there.
 fn group_bounds(blocked: bool, order: ListOrder, slice: &Slice<ListKey>) -> Option<((i64, Uuid), (i64, Uuid))> {
     let (lowest, highest) = ((i64::MIN, Uuid::nil()), (i64::MAX, Uuid::max()));
