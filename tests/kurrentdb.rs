@@ -74,7 +74,7 @@ async fn an_append_whose_answer_is_lost_is_found_out_and_is_there_once() {
 async fn where_the_database_does_not_say_where_an_event_is_nobody_looks_for_it_too_early() {
     let peer = peer();
     let log = open(&peer).await;
-    peer.keep_positions();
+    peer.withhold_positions();
     let two = vec![message(1, 1), message(2, 2)];
     let recorded = log.append(append(stream(1), 0, two)).await.expect("appended");
     let there = since(&log, Position(0)).await;

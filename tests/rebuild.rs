@@ -181,20 +181,22 @@ async fn a3_what_is_asked_for_during_a_switch_is_answered_from_the_new_tables() 
     next.finish().await.expect("finished");
 
     let hold = next.hold().await.expect("held");
-    let [listing, missing] = [(); 2].map(|()| (views.clone(), eve.clone()));
+    let (listed, viewer) = (views.clone(), eve.clone());
     let all = Slice { after: None, before: None, take: Take::First(50) };
-    let listing = tokio::spawn(async move { listing.0.list(&listing.1, ListOrder::NewestFirst, all).await.expect("listed") });
-    let missing = tokio::spawn(async move { missing.0.missed(&missing.1, seen, 50).await.expect("told") });
+    let listing = tokio::spawn(async move { listed.list(&viewer, ListOrder::NewestFirst, all).await.expect("listed") });
+    let (missed, viewer) = (views.clone(), eve.clone());
+    let missing = tokio::spawn(async move { missed.missed(&viewer, seen, 50).await.expect("told") });
     let StoreUrl::Postgres(server) = &url else { unreachable!("it is in PostgreSQL") };
     let client = postgres::connect(server).await;
-    let waiting =
-        "select count(*) from pg_locks join pg_database on oid = database where datname = current_database() and mode = 'AccessShareLock' and not granted";
+    let waiting = "select count(*) from pg_locks join pg_database on oid = database where datname = current_database()
+        and relation = 'entrenous_views.projector'::regclass and mode = 'AccessShareLock' and not granted";
     let both_wait = async {
         while client.query_one(waiting, &[]).await.expect("a count").get::<_, i64>(0) < 2 {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_mins(1), both_wait).await.expect("they wait for the tables");
+    // Nobody holds the tables for longer than ten seconds.
+    tokio::time::timeout(Duration::from_secs(8), both_wait).await.expect("they wait for the tables");
     let id = MessageId(new_id());
     let text = MessageText::from_stored("pendant".to_owned());
     let stream = Stream::Conversation(ConversationId::between(&ann, &eve));

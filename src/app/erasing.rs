@@ -67,7 +67,7 @@ impl App {
     }
 
     /// First the note and the key, then the event, which purges the views; last the note goes. Whatever comes in between,
-    /// whoever finds the note does it all again.
+    /// whoever finds the note does it all again; so is it done again for somebody who wrote meanwhile, under another key.
     async fn erase(&self, user: &UserId, metadata: Metadata) -> Result<Left, AppError> {
         let _one_at_a_time = self.0.erasing.lock().await;
         self.erase_alone(user, metadata).await
@@ -145,12 +145,7 @@ impl App {
                 match self.do_as_asked(&user).await {
                     Ok(()) => {}
                     Err(AppError::Refused(_)) => {
-                        let taken_off = async {
-                            keys.begin_erasure(&user).await?;
-                            keys.erasure_is_told(&user).await?;
-                            keys.erasure_is_done(&user).await
-                        };
-                        if let Err(error) = taken_off.await {
+                        if let Err(error) = keys.withdraw_erasure(&user).await {
                             tracing::warn!(%error, "an erasure of nobody could not be taken off");
                         }
                     }

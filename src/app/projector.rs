@@ -185,7 +185,7 @@ impl Projector {
         self.tell_what_was_folded(store.checkpoint().await?.position).await?;
         loop {
             let applied = self.reporter.applied();
-            // What was heard last may be older than what was just read; back they go only where the server may have lost commits.
+            // What was heard last may be older than what was just read. A server that may have lost commits is heard of as at 0.
             let is_news = |folded: &Checkpoint| folded.position > applied || folded.position == Position(0) && applied > Position(0);
             let moved = async { folded.wait_for(is_news).await.map(|folded| folded.position) };
             let position = match tokio::time::timeout(HEARTBEAT, moved).await {

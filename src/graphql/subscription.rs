@@ -146,10 +146,10 @@ async fn event(session: &Arc<Session>, told: Told) -> Result<Option<InboxEvent>,
         Told::Item(item) => item.change,
     };
     Ok(match change {
-        ItemChange::MessageAdded { contact, message } => {
-            let (view, mut message) = (load_view(session, &contact).await?, message);
+        ItemChange::MessageAdded { contact, mut message } => {
+            let view = load_view(session, &contact).await?;
             // It waited for this client while its sender was erased.
-            if view.user.erased && message.sender == contact {
+            if message.sender == contact && message.position < view.erased_at {
                 message.text = MessageText::erased();
             }
             let message = Row(Message::of(session, Some(Arc::clone(&view)), *message));

@@ -1,7 +1,7 @@
 //! What queries ask for and answer: rows as a viewer sees them, and parts of lists.
 
 use crate::domain::conversation::Side;
-use crate::domain::event::Timestamp;
+use crate::domain::event::{Position, Timestamp};
 use crate::domain::ids::{ConversationId, UserId};
 use crate::domain::user::User;
 use crate::projections::conversations::ConversationRow;
@@ -19,6 +19,8 @@ pub struct UserView {
     pub last_message: Option<MessageRow>,
     /// Whether the list template shows a badge (C2).
     pub shows_badge: bool,
+    /// Up to where nothing that the user wrote is left; 0 where they were never erased.
+    pub erased_at: Position,
 }
 
 /// A conversation as one of its two users has it.

@@ -100,7 +100,7 @@ impl Lease {
     /// # Errors
     /// When the store fails, or another node has the lease. Nothing was written then, or it cannot be known.
     pub async fn apply(&self, rows: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
-        told(match &self.0 {
+        tell_of_parked(match &self.0 {
             Held::Sqlite(lease) => lease.apply(rows, checkpoint).await,
             Held::Postgres(lease) => Box::pin(lease.apply(rows, checkpoint)).await,
         })
@@ -111,7 +111,7 @@ impl Lease {
     /// # Errors
     /// As for [`Lease::apply`].
     pub async fn apply_many(&self, rows: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
-        told(match &self.0 {
+        tell_of_parked(match &self.0 {
             Held::Sqlite(lease) => lease.apply(rows, checkpoint).await,
             Held::Postgres(lease) => lease.apply_many(rows, checkpoint).await,
         })
@@ -155,7 +155,7 @@ impl Lease {
 }
 
 /// Tells of what was written as parked.
-fn told(written: Result<Rows, StoreError>) -> Result<Rows, StoreError> {
+fn tell_of_parked(written: Result<Rows, StoreError>) -> Result<Rows, StoreError> {
     let rows = written?;
     rows.parked.iter().filter(|parked| !parked.is_retried).for_each(ParkedEntity::tell);
     Ok(rows)

@@ -117,8 +117,8 @@ enum Kept {
     Postgres(Box<PostgresReadStore>),
 }
 
-/// Runs a query on whichever store it is, on one connection. A connection that turns out to be lost is
-/// replaced once: nothing is changed by a query.
+/// Runs a query on whichever store it is, on one connection. What cannot be asked is asked once more, on another connection, for
+/// one may turn out to be lost: nothing is changed by a query.
 macro_rules! read {
     ($store:expr, $moment:expr, $reader:ident => $query:expr) => {{
         $store.calls.fetch_add(1, Ordering::Relaxed);

@@ -30,7 +30,7 @@ macro_rules! view_columns {
             "u.id, u.name, u.picture, u.contactable, u.erased, ",
             "c.conversation, c.sent, c.received, c.read, c.blocked_at, c.listing, c.last_at, ",
             message_columns!(),
-            ", coalesce((select list_template from section where only_one = 1), 1)"
+            ", coalesce((select list_template from section where only_one = 1), 1), u.erased_at"
         )
     };
 }
@@ -43,7 +43,7 @@ macro_rules! last_message {
 pub(super) const COLUMNS_OF_USER: usize = 11;
 pub(super) const COLUMNS_OF_CONVERSATION: usize = 15;
 pub(super) const COLUMNS_OF_MESSAGE: usize = 8;
-pub(super) const COLUMNS_OF_VIEW: usize = 5 + 7 + COLUMNS_OF_MESSAGE + 1;
+pub(super) const COLUMNS_OF_VIEW: usize = 5 + 7 + COLUMNS_OF_MESSAGE + 2;
 
 pub(super) const USER: &str = concat!("select ", user_columns!(), " from users u where u.id = $1");
 
@@ -152,6 +152,7 @@ macro_rules! by_the_list {
 }
 
 /// A message that a viewer may see.
+/// Statements that are a moment by themselves name their tables in one order, that in which whoever holds all of them takes them.
 pub(super) const VISIBLE_MESSAGE: &str = concat!(
     "select ",
     message_columns!(),

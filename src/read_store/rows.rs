@@ -146,7 +146,8 @@ pub(super) fn user_view(row: &dyn Columns) -> Result<UserView, Unreadable> {
         user: user_state(row)?,
         conversation: row.uuid_or_null(5)?.map(conversation).transpose()?,
         last_message,
-        shows_badge: list_template(row, queries::COLUMNS_OF_VIEW - 1)?.shows_unread_badge(),
+        shows_badge: list_template(row, queries::COLUMNS_OF_VIEW - 2)?.shows_unread_badge(),
+        erased_at: position(row, queries::COLUMNS_OF_VIEW - 1)?,
     })
 }
 

@@ -349,13 +349,22 @@ impl Keyring {
         kept!(store, store => store.erasure_is_told(owner.to_string()))
     }
 
-    /// Nothing is left to do of an erasure that was told of, unless it was asked for again since.
+    /// Nothing is left to do of an erasure that was told of, unless it was asked for again since, but here: no page keeps the key.
     ///
     /// # Errors
     /// When the store fails.
     pub async fn erasure_is_done(&self, owner: &UserId) -> Result<(), LogError> {
         let store = self.store()?;
         kept!(store, store => store.erasure_is_done(owner.to_string()))
+    }
+
+    /// An erasure that was asked for is not to be: nothing of it was begun.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn withdraw_erasure(&self, owner: &UserId) -> Result<(), LogError> {
+        let store = self.store()?;
+        kept!(store, store => store.withdraw(owner.to_string()))
     }
 
     fn store(&self) -> Result<&KeyStore, LogError> {

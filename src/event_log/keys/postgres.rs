@@ -35,6 +35,7 @@ const DESTROY: &str = "update keys set key = null where owner = $1 and key is no
 const REQUEST: &str = "insert into erasures (owner) values ($1) on conflict (owner) do update set told = false";
 const REQUESTED: &str = "select owner, told from erasures order by owner";
 const DONE: &str = "delete from erasures where owner = $1 and told";
+const WITHDRAW: &str = "delete from erasures where owner = $1 and not begun";
 const ANEW: &str = "vacuum keys";
 
 #[derive(Clone)]
@@ -131,15 +132,16 @@ impl PostgresKeys {
 
     pub(super) async fn erasure_is_told(&self, owner: String) -> Result<bool, LogError> {
         let client = self.pool.get().await.map_err(unavailable)?;
-        let told = async {
-            client.batch_execute(ANEW).await?;
-            Ok(client.execute(TOLD, &[&owner]).await? > 0)
-        };
-        told.await.map_err(|error: tokio_postgres::Error| failed(&error))
+        Ok(client.execute(TOLD, &[&owner]).await.map_err(|error| failed(&error))? > 0)
     }
 
     pub(super) async fn erasure_is_done(&self, owner: String) -> Result<(), LogError> {
+        self.query(ANEW, &[]).await?;
         self.query(DONE, &[&owner]).await.map(|_| ())
+    }
+
+    pub(super) async fn withdraw(&self, owner: String) -> Result<(), LogError> {
+        self.query(WITHDRAW, &[&owner]).await.map(|_| ())
     }
 
     async fn query(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, LogError> {

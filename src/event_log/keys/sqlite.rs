@@ -37,6 +37,7 @@ const DESTROY: &str = "update keys set key = null where owner = ?1 and key is no
 const REQUEST: &str = "insert into erasures (owner) values (?1) on conflict (owner) do update set told = false";
 const REQUESTED: &str = "select owner, told from erasures order by owner";
 const DONE: &str = "delete from erasures where owner = ?1 and told";
+const WITHDRAW: &str = "delete from erasures where owner = ?1 and not begun";
 /// So that no page keeps what was moved out of another.
 const ANEW: &str = "vacuum";
 
@@ -151,15 +152,19 @@ impl SqliteKeys {
     }
 
     pub(super) async fn erasure_is_told(&self, owner: String) -> Result<bool, LogError> {
-        let told = move |connection: &mut Connection| {
-            connection.execute_batch(ANEW)?;
-            Ok(connection.execute(TOLD, [owner])? > 0)
-        };
-        self.run(told).await
+        self.run(move |connection| connection.execute(TOLD, [owner]).map(|told| told > 0)).await
     }
 
     pub(super) async fn erasure_is_done(&self, owner: String) -> Result<(), LogError> {
-        self.run(move |connection| connection.execute(DONE, [owner]).map(|_| ())).await
+        let done = move |connection: &mut Connection| {
+            connection.execute_batch(ANEW)?;
+            connection.execute(DONE, [owner]).map(|_| ())
+        };
+        self.run(done).await
+    }
+
+    pub(super) async fn withdraw(&self, owner: String) -> Result<(), LogError> {
+        self.run(move |connection| connection.execute(WITHDRAW, [owner]).map(|_| ())).await
     }
 
     /// On a thread that may wait for the disk.

@@ -331,7 +331,10 @@ fn is_prepared(file: &Path, log: Uuid) -> bool {
 
 /// Nobody builds the next generation as long as this is held, but whoever holds it.
 fn nobody_builds(path: &Path) -> Result<FileLock, OpenError> {
-    FileLock::acquire(&sqlite::beside(path, ".next"))
+    FileLock::acquire(&sqlite::beside(path, ".next")).map_err(|error| match error {
+        OpenError::InUse { holder, .. } => OpenError::InUse { place: format!("the next generation of {}", sqlite::place(path)), holder },
+        error => error,
+    })
 }
 
 fn drop_others(generations: &Generations) -> Result<usize, OpenError> {

@@ -112,7 +112,7 @@ impl Peer {
     }
 
     /// From now on what is read of one stream does not say where it is in the log, as servers have done.
-    pub fn keep_positions(&self) {
+    pub fn withhold_positions(&self) {
         self.state.tells_positions.store(false, Ordering::Relaxed);
     }
 
