@@ -27,6 +27,35 @@ async fn a_command_whose_client_leaves_is_done_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_mutation_whose_client_leaves_is_done_whole() {
+    let inside = Inside::start().await;
+    let [alice, bob] = [inside.sign_in("alice").await, inside.sign_in("bob").await];
+    inside.mutate(&alice, "sendMessage", json!({ "to": "bob", "text": "salut" }), "message { id }").await;
+    let mutations = [
+        ("sendMessage", json!({ "to": "alice", "text": "salut" }), "message { id }"),
+        ("markAsRead", json!({ "with": "alice" }), "conversation { id }"),
+        ("deleteConversation", json!({ "with": "alice" }), "warning"),
+        ("openConversation", json!({ "with": "alice" }), "conversation { id }"),
+        ("blockUser", json!({ "userId": "alice" }), "user { id }"),
+        ("unblockUser", json!({ "userId": "alice" }), "revealedCount"),
+        ("toggleContactable", json!({ "contactable": false }), "user { id }"),
+        ("updateProfile", json!({ "name": "Bob II" }), "user { id }"),
+        ("configureChatSection", json!({ "listTemplate": 2 }), "chatSection { title }"),
+        ("registerUsers", json!({ "users": [{ "id": "cleo", "name": "Cléo" }] }), "users { id }"),
+        ("eraseUser", json!({ "userId": "bob" }), "user { id }"),
+    ];
+    for (name, input, fields) in mutations {
+        let mut follow = inside.app.log().follow(inside.app.log().head());
+        let mut asked = Box::pin(inside.mutate(&bob, name, input, fields));
+        let _not_waited_for = poll!(&mut asked);
+        drop(asked);
+        let done = tokio::time::timeout(PATIENCE, follow.next(1)).await;
+        assert_eq!(done.unwrap_or_else(|_| panic!("{name} was cut short")).expect("read").len(), 1, "{name}");
+        inside.app.views_reach_head().await.expect("caught up");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn u5_one_newcomer_who_comes_many_times_at_once_is_registered_once() {
     let inside = Inside::start().await;
     futures_util::future::join_all((0..32).map(|_| inside.sign_in("alice"))).await;

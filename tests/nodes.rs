@@ -228,6 +228,11 @@ async fn a_database_that_is_killed_and_frozen_loses_and_repeats_nothing() {
     }
     let sent = load.end().await;
     verify(&nodes, &url, &sent).await;
+    for node in &nodes {
+        let log = node.log();
+        let said = |what: &str| log.matches(what).count();
+        assert_eq!(said("the views wait for their stores"), said("the views follow the log again"), "an outage is told when it begins and when it ends: {log}");
+    }
 }
 
 /// What an open client is told on a node other than the one that did it, in order, each once.
@@ -344,6 +349,8 @@ async fn a_node_that_is_told_twice_stops_at_once_though_its_database_does_not_an
     alice.sent(&bob, "salut").await;
     let frozen = Arc::clone(&database);
     tokio::task::spawn_blocking(move || frozen.freeze()).await.expect("frozen");
+    let ready = tokio::time::timeout(PATIENCE, reqwest::get(format!("{}/health/ready", node.url))).await.expect("in time").expect("answered");
+    assert_eq!(ready.status(), 503, "whoever asks whether it can serve does not wait for the database");
     let query = "mutation($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";
     let waiting = tokio::spawn(async move { alice.try_request(query, json!({ "input": { "to": "bob", "text": "encore" } })).await });
     node.signal("TERM");
