@@ -2,6 +2,8 @@
 //! answered by itself; and the rules by which one is admitted.
 
 use std::collections::HashMap;
+use std::thread;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
 use uuid::Uuid;
@@ -17,6 +19,12 @@ use crate::metrics::{METRICS, Timer};
 const BATCH: usize = 512;
 /// Drafts that may wait for the writer; more wait outside.
 const WAITING: usize = 1_024;
+/// So many orders at once are a load, under which more are waited for, until there are many.
+const SEVERAL: usize = 4;
+const MANY: usize = 48;
+/// How long, and how often.
+const PAUSE: Duration = Duration::from_micros(400);
+const PAUSES: usize = 3;
 
 /// Events to write together to one stream. Positions are the writer's to give.
 #[derive(Clone, Debug)]
@@ -212,9 +220,29 @@ impl Waiting {
         while before < orders.len() && orders.len() < BATCH {
             before = orders.len();
             tokio::task::yield_now().await;
-            while let Some(order) = (orders.len() < BATCH).then(|| self.drafts.try_recv().ok()).flatten() {
-                orders.push(order);
+            self.take_what_waits(orders);
+        }
+    }
+
+    /// Waits a moment for more where several came at once, and again as long as more come: a commit costs as much as many
+    /// events. One who is alone is not kept waiting.
+    fn linger(&mut self, orders: &mut Vec<Order>) {
+        for _ in 0..PAUSES {
+            let before = orders.len();
+            if !(SEVERAL..MANY).contains(&before) {
+                return;
             }
+            thread::sleep(PAUSE);
+            self.take_what_waits(orders);
+            if orders.len() == before {
+                return;
+            }
+        }
+    }
+
+    fn take_what_waits(&mut self, orders: &mut Vec<Order>) {
+        while let Some(order) = (orders.len() < BATCH).then(|| self.drafts.try_recv().ok()).flatten() {
+            orders.push(order);
         }
     }
 
@@ -225,6 +253,7 @@ impl Waiting {
             if self.drafts.blocking_recv_many(&mut orders, BATCH) == 0 {
                 return None;
             }
+            self.linger(&mut orders);
             if let Some(batch) = self.batch(orders) {
                 return Some(batch);
             }
