@@ -74,13 +74,9 @@ impl App {
     }
 
     async fn erase_alone(&self, user: &UserId, metadata: Metadata) -> Result<Left, AppError> {
-        for _ in 0..ATTEMPTS {
-            self.tell_of_erasure(user, metadata.clone()).await?;
-            if self.0.log.keys().erasure_is_told(user).await? {
-                return self.end_erasure(user).await;
-            }
-        }
-        Err(Fault::Contended.into())
+        self.tell_of_erasure(user, metadata).await?;
+        self.0.log.keys().erasure_is_told(user).await?;
+        self.end_erasure(user).await
     }
 
     /// What is noted of a user, as far as it is still so: what they wrote since they were erased, who may have come back,
@@ -118,10 +114,14 @@ impl App {
             let append = Append { stream: Stream::User(user.clone()), expected: row.version, metadata: metadata.clone(), events };
             match self.0.log.append(append).await {
                 Ok(recorded) => {
+                    // What they wrote under a key that was made since theirs was destroyed may be older than the event.
+                    let has_another = self.0.log.keys().has_key(user).await?;
                     if let Some(last) = recorded.last() {
                         self.0.progress.reached(last.position).await?;
                     }
-                    return Ok(());
+                    if !has_another {
+                        return Ok(());
+                    }
                 }
                 Err(AppendError::Conflict { .. }) => {}
                 Err(error) => return Err(final_append_error(error).into()),
@@ -130,8 +130,10 @@ impl App {
         Err(Fault::Contended.into())
     }
 
-    /// Erases whoever other processes ask for through the key store, and ends what a crash cut short, until told to stop.
+    /// Erases whoever other processes ask for through the key store, and ends what a crash cut short, until told to stop. What is
+    /// noted for the first time may be in somebody's hands.
     pub async fn erase_when_asked(self, mut stop: watch::Receiver<bool>) {
+        let mut looked_at = Vec::new();
         while tokio::time::timeout(LOOK, stop.wait_for(|stop| *stop)).await.is_err() {
             let keys = self.0.log.keys();
             let asked = match keys.requested_erasures().await {
@@ -141,17 +143,18 @@ impl App {
                     continue;
                 }
             };
-            for RequestedErasure { user, .. } in asked {
-                match self.do_as_asked(&user).await {
+            for RequestedErasure { user, .. } in asked.iter().filter(|requested| looked_at.contains(*requested)) {
+                match self.do_as_asked(user).await {
                     Ok(()) => {}
                     Err(AppError::Refused(_)) => {
-                        if let Err(error) = keys.withdraw_erasure(&user).await {
+                        if let Err(error) = keys.withdraw_erasure(user).await {
                             tracing::warn!(%error, "an erasure of nobody could not be taken off");
                         }
                     }
                     Err(error) => tracing::error!(%error, "an erasure failed and is tried again"),
                 }
             }
+            looked_at = asked;
         }
     }
 }

@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(200);
 /// How often at most.
 const LOOKS: usize = 600;
 /// How often at most once only what nobody is shown is left: a service that has yet to go over to other views, or waits for somebody who
-/// reads, does it within a second.
+/// reads, does it within two seconds.
 const LAST_LOOKS: usize = 25;
 
 pub(super) fn run(arguments: &Erase) -> anyhow::Result<()> {

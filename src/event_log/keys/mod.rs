@@ -25,6 +25,8 @@ use sqlite::SqliteKeys;
 
 /// Keys that are made, or looked for, at once.
 const TOGETHER: usize = 1_000;
+/// How often somebody's key is made anew, where it is destroyed meanwhile.
+const ATTEMPTS: usize = 8;
 
 /// One author's key.
 #[derive(Clone)]
@@ -229,22 +231,22 @@ impl Keyring {
     /// When the store fails.
     pub(super) async fn of_authors(&self, authors: &[&UserId]) -> Result<HashMap<UserId, Key>, LogError> {
         let mut found = HashMap::with_capacity(authors.len());
-        let missing = self.known_of(authors, &mut found);
-        if missing.is_empty() {
-            return Ok(found);
+        let mut missing = self.known_of(authors, &mut found);
+        for _ in 0..ATTEMPTS {
+            if missing.is_empty() {
+                return Ok(found);
+            }
+            let store = self.store()?;
+            for some in missing.chunks(TOGETHER) {
+                self.learn(|| async {
+                    let made = some.iter().map(|owner| (owner.to_string(), Key::generate())).collect();
+                    kept!(store, store => store.add(made))
+                })
+                .await?;
+            }
+            missing = self.known_of(&missing, &mut found);
         }
-        let store = self.0.store.as_ref().ok_or_else(|| LogError::Stopped("it has no key store".into()))?;
-        for some in missing.chunks(TOGETHER) {
-            self.learn(|| async {
-                let made = some.iter().map(|owner| (owner.to_string(), Key::generate())).collect();
-                kept!(store, store => store.add(made))
-            })
-            .await?;
-        }
-        match self.known_of(authors, &mut found).first() {
-            None => Ok(found),
-            Some(_) => Err(LogError::Unavailable("a key was destroyed meanwhile".into())),
-        }
+        Err(LogError::Unavailable("keys are destroyed as soon as they are made".into()))
     }
 
     /// Those that have no key yet, each once.
@@ -339,12 +341,20 @@ impl Keyring {
         Ok(requested.into_iter().map(|(user, is_told)| RequestedErasure { user: UserId::from_stored(user), is_told }).collect())
     }
 
-    /// The log and the views tell of an erasure; something is left to do. False where its owner has a key again: what they wrote
-    /// under it may be older than the event that tells of the erasure, and is to go, too.
+    /// Whether somebody has a key now, in the store.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn erasure_is_told(&self, owner: &UserId) -> Result<bool, LogError> {
+    pub async fn has_key(&self, owner: &UserId) -> Result<bool, LogError> {
+        let store = self.store()?;
+        kept!(store, store => store.has_key(owner.to_string()))
+    }
+
+    /// The log and the views tell of an erasure; something is left to do.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn erasure_is_told(&self, owner: &UserId) -> Result<(), LogError> {
         let store = self.store()?;
         kept!(store, store => store.erasure_is_told(owner.to_string()))
     }

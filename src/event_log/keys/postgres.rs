@@ -28,9 +28,7 @@ const ADD: &str = "insert into keys (id, owner, key) select * from unnest($1::te
 const DESTROYED: &str = "update keys set key = null where id = any($1) and key is not null";
 const BEGIN: &str = "update erasures set begun = true where owner = $1";
 const BEGUN: &str = "select begun from erasures where owner = $1";
-const TOLD: &str = "
-    update erasures set begun = false, told = true
-    where owner = $1 and not exists (select from keys where keys.owner = $1 and key is not null)";
+const TOLD: &str = "update erasures set begun = false, told = true where owner = $1";
 const DESTROY: &str = "update keys set key = null where owner = $1 and key is not null";
 const REQUEST: &str = "insert into erasures (owner) values ($1) on conflict (owner) do update set told = false";
 const REQUESTED: &str = "select owner, told from erasures order by owner";
@@ -130,9 +128,12 @@ impl PostgresKeys {
         Ok(self.query(REQUESTED, &[]).await?.iter().map(|row| (row.get(0), row.get(1))).collect())
     }
 
-    pub(super) async fn erasure_is_told(&self, owner: String) -> Result<bool, LogError> {
-        let client = self.pool.get().await.map_err(unavailable)?;
-        Ok(client.execute(TOLD, &[&owner]).await.map_err(|error| failed(&error))? > 0)
+    pub(super) async fn has_key(&self, owner: String) -> Result<bool, LogError> {
+        Ok(!self.query(IN_USE, &[&[owner].as_slice()]).await?.is_empty())
+    }
+
+    pub(super) async fn erasure_is_told(&self, owner: String) -> Result<(), LogError> {
+        self.query(TOLD, &[&owner]).await.map(|_| ())
     }
 
     pub(super) async fn erasure_is_done(&self, owner: String) -> Result<(), LogError> {

@@ -30,9 +30,7 @@ const ADD: &str = "insert into keys (id, owner, key) values (?1, ?2, ?3) on conf
 const DESTROYED: &str = "update keys set key = null where id = ?1 and key is not null";
 const BEGIN: &str = "update erasures set begun = true where owner = ?1";
 const BEGUN: &str = "select begun from erasures where owner = ?1";
-const TOLD: &str = "
-    update erasures set begun = false, told = true
-    where owner = ?1 and not exists (select 1 from keys where keys.owner = ?1 and key is not null)";
+const TOLD: &str = "update erasures set begun = false, told = true where owner = ?1";
 const DESTROY: &str = "update keys set key = null where owner = ?1 and key is not null";
 const REQUEST: &str = "insert into erasures (owner) values (?1) on conflict (owner) do update set told = false";
 const REQUESTED: &str = "select owner, told from erasures order by owner";
@@ -151,8 +149,12 @@ impl SqliteKeys {
         self.run(|connection| connection.prepare_cached(REQUESTED)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()).await
     }
 
-    pub(super) async fn erasure_is_told(&self, owner: String) -> Result<bool, LogError> {
-        self.run(move |connection| connection.execute(TOLD, [owner]).map(|told| told > 0)).await
+    pub(super) async fn has_key(&self, owner: String) -> Result<bool, LogError> {
+        self.run(move |connection| connection.prepare_cached(IN_USE)?.exists([owner])).await
+    }
+
+    pub(super) async fn erasure_is_told(&self, owner: String) -> Result<(), LogError> {
+        self.run(move |connection| connection.execute(TOLD, [owner]).map(|_| ())).await
     }
 
     pub(super) async fn erasure_is_done(&self, owner: String) -> Result<(), LogError> {
