@@ -39,6 +39,19 @@ fn told_by(folder: &Path) -> Vec<String> {
     told
 }
 
+/// Leaves a file and its rollback journal as a kill in the middle of a commit does.
+fn leave_half_written(file: &Path, changes: &str) {
+    let mut journal = file.as_os_str().to_owned();
+    journal.push("-journal");
+    let dying = rusqlite::Connection::open(file).expect("a file");
+    dying.execute_batch(&format!("pragma journal_mode = truncate; pragma cache_size = 1; begin; {changes}")).expect("written");
+    let was_left = (fs::read(file).expect("pages"), fs::read(&journal).expect("a journal"));
+    assert!(!was_left.1.is_empty());
+    drop(dying);
+    fs::write(file, was_left.0).expect("written");
+    fs::write(&journal, was_left.1).expect("written");
+}
+
 /// Every row of every table of a database, and what the server remembers of their values.
 async fn whole_database(url: &str) -> String {
     let client = postgres::connect(url).await;
@@ -323,17 +336,9 @@ async fn a_key_store_that_was_killed_while_it_was_written_opens_again() {
     let [alice, bob] = server.people(["alice", "bob"]).await;
     alice.sent(&bob, "salut").await;
     server.kill();
-    let (file, journal) = (server.file("events.keys"), server.file("events.keys-journal"));
-    let dying = rusqlite::Connection::open(&file).expect("a key store");
-    dying.execute_batch("pragma journal_mode = truncate; pragma cache_size = 1; begin; update keys set key = zeroblob(32)").expect("written");
-    dying
-        .execute_batch("with recursive n(n) as (select 1 union all select n + 1 from n where n < 2000) insert into keys select n, n, zeroblob(32) from n")
-        .expect("written");
-    let was_left = (fs::read(&file).expect("pages"), fs::read(&journal).expect("a journal"));
-    assert!(!was_left.1.is_empty());
-    drop(dying);
-    fs::write(&file, was_left.0).expect("written");
-    fs::write(&journal, was_left.1).expect("written");
+    let changes = "update keys set key = zeroblob(32);
+        with recursive n(n) as (select 1 union all select n + 1 from n where n < 2000) insert into keys select n, n, zeroblob(32) from n";
+    leave_half_written(&server.file("events.keys"), changes);
 
     let (ok, out, error) = run(&["events", "--open", "--data", server.data().to_str().expect("UTF-8")]);
     assert!(ok && out.contains("salut"), "{error}");
@@ -571,18 +576,7 @@ async fn what_a_rebuild_that_was_killed_left_is_gone_on_with_or_erased() {
         let next = ReadStore::build(&views, log.id()).await.expect("a generation");
         fold_up_to(&log, &next, new_id(), Position(100), 0, |_| {}).await.expect("folded");
         drop(next);
-        let file = place.folder().join("views0.db.2");
-        let journal = place.folder().join("views0.db.2-journal");
-        // As a kill in the middle of a commit leaves both.
-        let dying = rusqlite::Connection::open(&file).expect("a generation");
-        dying
-            .execute_batch("pragma journal_mode = truncate; pragma cache_size = 1; begin; update messages set text = text || hex(zeroblob(2000))")
-            .expect("written");
-        let was_left = (fs::read(&file).expect("pages"), fs::read(&journal).expect("a journal"));
-        assert!(!was_left.1.is_empty());
-        drop(dying);
-        fs::write(&file, was_left.0).expect("written");
-        fs::write(&journal, was_left.1).expect("written");
+        leave_half_written(&place.folder().join("views0.db.2"), "update messages set text = text || hex(zeroblob(2000))");
 
         if is_erased {
             let erased = inside.mutate(&bob, "eraseUser", json!({ "userId": "ann" }), "user { erased }").await;
