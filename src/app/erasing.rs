@@ -67,7 +67,7 @@ impl App {
     }
 
     /// First the note and the key, then the event, which purges the views; last the note goes. Whatever comes in between,
-    /// whoever finds the note does it all again; so is it done again for somebody who wrote meanwhile, under another key.
+    /// whoever finds the note does it all again. Until the event is told the person is given no other key.
     async fn erase(&self, user: &UserId, metadata: Metadata) -> Result<Left, AppError> {
         let _one_at_a_time = self.0.erasing.lock().await;
         self.erase_alone(user, metadata).await
@@ -114,14 +114,10 @@ impl App {
             let append = Append { stream: Stream::User(user.clone()), expected: row.version, metadata: metadata.clone(), events };
             match self.0.log.append(append).await {
                 Ok(recorded) => {
-                    // What they wrote under a key that was made since theirs was destroyed may be older than the event.
-                    let has_another = self.0.log.keys().has_key(user).await?;
                     if let Some(last) = recorded.last() {
                         self.0.progress.reached(last.position).await?;
                     }
-                    if !has_another {
-                        return Ok(());
-                    }
+                    return Ok(());
                 }
                 Err(AppendError::Conflict { .. }) => {}
                 Err(error) => return Err(final_append_error(error).into()),

@@ -4,86 +4,30 @@
 //! A key is known by a name that is made from it, which stays when the key is destroyed: so what was erased is told from
 //! what has lost its keys.
 
+mod key;
 mod postgres;
 mod sqlite;
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
-use aes_gcm_siv::aead::{Aead as _, OsRng, Payload};
-use aes_gcm_siv::{Aes256GcmSiv, KeyInit as _, Nonce};
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
-use sha2::{Digest as _, Sha256};
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use super::{LogError, OpenError};
 use crate::domain::ids::UserId;
 use crate::storage::StoreUrl;
+pub use key::Key;
 use postgres::PostgresKeys;
 use sqlite::SqliteKeys;
 
 /// Keys that are made, or looked for, at once.
 const TOGETHER: usize = 1_000;
-/// How often somebody's key is made anew, where it is destroyed meanwhile.
-const ATTEMPTS: usize = 8;
-
-/// One author's key.
-#[derive(Clone)]
-pub struct Key {
-    name: Arc<str>,
-    secret: [u8; 32],
-}
-
-impl Key {
-    /// A key from its 32 bytes.
-    #[must_use]
-    pub fn new(secret: [u8; 32]) -> Self {
-        let name = Sha256::new().chain_update("entrenous key\0").chain_update(secret).finalize();
-        Self { name: URL_SAFE_NO_PAD.encode(&name[..9]).into(), secret }
-    }
-
-    fn generate() -> Self {
-        Self::new(Aes256GcmSiv::generate_key(OsRng).into())
-    }
-
-    /// What events name it by.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Seals a text for its place: the event, and the field in it. The same again gives the same, so that an append that
-    /// is made again is known; the cipher (AES-GCM-SIV, RFC 8452) is made to bear that.
-    #[must_use]
-    pub(super) fn seal(&self, event: Uuid, field: &str, text: &str) -> String {
-        let payload = Payload { msg: text.as_bytes(), aad: &aad(event, field) };
-        let sealed = self.cipher().encrypt(&nonce(event), payload).expect("a text is shorter than 64 GiB");
-        STANDARD_NO_PAD.encode(sealed)
-    }
-
-    /// None where it was not sealed so, under this key.
-    #[must_use]
-    pub(super) fn open(&self, event: Uuid, field: &str, sealed: &str) -> Option<String> {
-        let sealed = STANDARD_NO_PAD.decode(sealed).ok()?;
-        let opened = self.cipher().decrypt(&nonce(event), Payload { msg: &sealed, aad: &aad(event, field) }).ok()?;
-        String::from_utf8(opened).ok()
-    }
-
-    fn cipher(&self) -> Aes256GcmSiv {
-        Aes256GcmSiv::new(&self.secret.into())
-    }
-}
-
-/// 96 bits of the event's id, those of chance among them.
-fn nonce(event: Uuid) -> Nonce {
-    let [_, _, _, _, nonce @ ..] = event.into_bytes();
-    nonce.into()
-}
-
-fn aad(event: Uuid, field: &str) -> Vec<u8> {
-    [event.as_bytes(), field.as_bytes()].concat()
-}
+/// How long whoever is being erased waits with writing until the log tells of it: the first wait, and how many, each twice as long
+/// as the one before.
+const WAIT: Duration = Duration::from_millis(5);
+const WAITS: u32 = 8;
 
 /// What is known of a key that an event names.
 #[derive(Clone)]
@@ -225,16 +169,20 @@ impl Keyring {
         }
     }
 
-    /// The keys of authors, made where they have none.
+    /// The keys of authors, made where they have none. Whoever is being erased is given none until the log tells of it: what they
+    /// write is older than the event under the key that is gone, or newer under the next one.
     ///
     /// # Errors
-    /// When the store fails.
+    /// When the store fails, or an erasure takes long.
     pub(super) async fn of_authors(&self, authors: &[&UserId]) -> Result<HashMap<UserId, Key>, LogError> {
         let mut found = HashMap::with_capacity(authors.len());
         let mut missing = self.known_of(authors, &mut found);
-        for _ in 0..ATTEMPTS {
+        for wait in 0..=WAITS {
             if missing.is_empty() {
                 return Ok(found);
+            }
+            if wait > 0 {
+                sleep(WAIT * 2_u32.pow(wait - 1)).await;
             }
             let store = self.store()?;
             for some in missing.chunks(TOGETHER) {
@@ -246,7 +194,7 @@ impl Keyring {
             }
             missing = self.known_of(&missing, &mut found);
         }
-        Err(LogError::Unavailable("keys are destroyed as soon as they are made".into()))
+        if missing.is_empty() { Ok(found) } else { Err(LogError::Unavailable("whoever writes is being erased".into())) }
     }
 
     /// Those that have no key yet, each once.
@@ -341,15 +289,6 @@ impl Keyring {
         Ok(requested.into_iter().map(|(user, is_told)| RequestedErasure { user: UserId::from_stored(user), is_told }).collect())
     }
 
-    /// Whether somebody has a key now, in the store.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn has_key(&self, owner: &UserId) -> Result<bool, LogError> {
-        let store = self.store()?;
-        kept!(store, store => store.has_key(owner.to_string()))
-    }
-
     /// The log and the views tell of an erasure; something is left to do.
     ///
     /// # Errors
@@ -392,37 +331,5 @@ impl Keyring {
         let all = kept!(store, store => store.all()).map_err(|error| LogError::Read(error.to_string().into()))?;
         self.write().add(all);
         Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_text_opens_only_where_it_was_sealed_and_under_its_key() {
-        let (key, event) = (Key::new([7; 32]), Uuid::from_u128(42));
-        let sealed = key.seal(event, "text", "à demain");
-        assert_eq!(key.open(event, "text", &sealed).as_deref(), Some("à demain"));
-        assert_eq!(key.seal(event, "text", "à demain"), sealed, "the same again");
-        assert_ne!(key.seal(Uuid::from_u128(43), "text", "à demain"), sealed);
-        assert_eq!(key.open(Uuid::from_u128(43), "text", &sealed), None);
-        assert_eq!(key.open(event, "name", &sealed), None);
-        assert_eq!(Key::new([8; 32]).open(event, "text", &sealed), None);
-        assert_eq!(key.open(event, "text", "no base64!"), None);
-        let mut bytes = STANDARD_NO_PAD.decode(&sealed).expect("base64");
-        for at in 0..bytes.len() {
-            bytes[at] ^= 1;
-            assert_eq!(key.open(event, "text", &STANDARD_NO_PAD.encode(&bytes)), None, "byte {at}");
-            bytes[at] ^= 1;
-        }
-    }
-
-    #[test]
-    fn a_key_has_a_name_of_its_own_that_does_not_show_it() {
-        let (one, other) = (Key::generate(), Key::generate());
-        assert_ne!(one.name(), other.name());
-        assert_eq!(Key::new(one.secret).name(), one.name());
-        assert_eq!(Key::new([0; 32]).name(), "4J8aU7v-JKXt");
     }
 }

@@ -24,7 +24,14 @@ const ID: &str = "select id from store";
 const ALL: &str = "select id, owner, key from keys";
 const FIND: &str = "select id, owner, key from keys where id = any($1)";
 const IN_USE: &str = "select id, owner, key from keys where owner = any($1) and key is not null";
-const ADD: &str = "insert into keys (id, owner, key) select * from unnest($1::text[], $2::text[], $3::bytea[]) on conflict do nothing";
+/// Keys are made together with others, and destroyed alone: each sees what the other did. In a statement of its own, before
+/// what is looked at.
+const LOCK_MAKING: &str = "select pg_advisory_xact_lock_shared(hashtextextended('entrenous_keys_made', 0))";
+const LOCK_DESTROYING: &str = "select pg_advisory_xact_lock(hashtextextended('entrenous_keys_made', 0))";
+const ADD: &str = "insert into keys (id, owner, key)
+    select made.* from unnest($1::text[], $2::text[], $3::bytea[]) as made (id, owner, key)
+    where not exists (select from erasures where erasures.owner = made.owner and not told) on conflict do nothing";
+const TAKE_IN: &str = "insert into keys (id, owner, key) select * from unnest($1::text[], $2::text[], $3::bytea[]) on conflict do nothing";
 const DESTROYED: &str = "update keys set key = null where id = any($1) and key is not null";
 const BEGIN: &str = "update erasures set begun = true where owner = $1";
 const BEGUN: &str = "select begun from erasures where owner = $1";
@@ -84,11 +91,21 @@ impl PostgresKeys {
         Ok(self.query(FIND, &[&names]).await?.iter().map(stored).collect())
     }
 
-    /// The keys that the owners have then: these, or those that others made meanwhile.
+    /// The keys that the owners have then: these, or those that others made meanwhile. None for whoever is being erased.
     pub(super) async fn add(&self, made: Vec<(String, Key)>) -> Result<Vec<StoredKey>, LogError> {
-        let owners: Vec<String> = made.iter().map(|(owner, _)| owner.clone()).collect();
-        self.copy(made.into_iter().map(|(owner, key)| StoredKey { name: key.name().to_owned(), owner, secret: Some(key.secret.to_vec()) }).collect()).await?;
-        Ok(self.query(IN_USE, &[&owners]).await?.iter().map(stored).collect())
+        let names: Vec<&str> = made.iter().map(|(_, key)| key.name()).collect();
+        let owners: Vec<&str> = made.iter().map(|(owner, _)| &**owner).collect();
+        let secrets: Vec<&[u8]> = made.iter().map(|(_, key)| key.secret.as_slice()).collect();
+        let mut client = self.pool.get().await.map_err(unavailable)?;
+        let add = async {
+            let transaction = client.transaction().await?;
+            transaction.execute(LOCK_MAKING, &[]).await?;
+            transaction.execute(ADD, &[&names, &owners, &secrets]).await?;
+            let in_use = transaction.query(IN_USE, &[&owners]).await?;
+            transaction.commit().await?;
+            Ok(in_use.iter().map(stored).collect())
+        };
+        add.await.map_err(|error: tokio_postgres::Error| failed(&error))
     }
 
     /// Takes keys in, and destroys here those that were destroyed there.
@@ -102,13 +119,14 @@ impl PostgresKeys {
         let names: Vec<&str> = keys.iter().map(|key| &*key.name).collect();
         let owners: Vec<&str> = keys.iter().map(|key| &*key.owner).collect();
         let secrets: Vec<Option<&[u8]>> = keys.iter().map(|key| key.secret.as_deref()).collect();
-        self.query(ADD, &[&names, &owners, &secrets]).await.map(|_| ())
+        self.query(TAKE_IN, &[&names, &owners, &secrets]).await.map(|_| ())
     }
 
     pub(super) async fn begin_erasure(&self, owner: String) -> Result<bool, LogError> {
         let mut client = self.pool.get().await.map_err(unavailable)?;
         let begin = async {
             let transaction = client.transaction().await?;
+            transaction.execute(LOCK_DESTROYING, &[]).await?;
             transaction.execute(REQUEST, &[&owner]).await?;
             if transaction.execute(DESTROY, &[&owner]).await? > 0 {
                 transaction.execute(BEGIN, &[&owner]).await?;
@@ -126,10 +144,6 @@ impl PostgresKeys {
 
     pub(super) async fn requested(&self) -> Result<Vec<(String, bool)>, LogError> {
         Ok(self.query(REQUESTED, &[]).await?.iter().map(|row| (row.get(0), row.get(1))).collect())
-    }
-
-    pub(super) async fn has_key(&self, owner: String) -> Result<bool, LogError> {
-        Ok(!self.query(IN_USE, &[&[owner].as_slice()]).await?.is_empty())
     }
 
     pub(super) async fn erasure_is_told(&self, owner: String) -> Result<(), LogError> {

@@ -26,7 +26,9 @@ const ID: &str = "select id from store";
 const ALL: &str = "select id, owner, key from keys";
 const FIND: &str = "select id, owner, key from keys where id = ?1";
 const IN_USE: &str = "select id, owner, key from keys where owner = ?1 and key is not null";
-const ADD: &str = "insert into keys (id, owner, key) values (?1, ?2, ?3) on conflict do nothing";
+const ADD: &str = "insert into keys (id, owner, key)
+    select ?1, ?2, ?3 where not exists (select 1 from erasures where owner = ?2 and not told) on conflict do nothing";
+const TAKE_IN: &str = "insert into keys (id, owner, key) values (?1, ?2, ?3) on conflict do nothing";
 const DESTROYED: &str = "update keys set key = null where id = ?1 and key is not null";
 const BEGIN: &str = "update erasures set begun = true where owner = ?1";
 const BEGUN: &str = "select begun from erasures where owner = ?1";
@@ -94,14 +96,14 @@ impl SqliteKeys {
         self.run(find).await
     }
 
-    /// The keys that the owners have then: these, or those that others made meanwhile.
+    /// The keys that the owners have then: these, or those that others made meanwhile. None for whoever is being erased.
     pub(super) async fn add(&self, made: Vec<(String, Key)>) -> Result<Vec<StoredKey>, LogError> {
         let add = move |connection: &mut Connection| {
             let transaction = sqlite::begin(connection)?;
             let mut in_use = Vec::new();
             for (owner, key) in &made {
                 transaction.prepare_cached(ADD)?.execute(params![key.name(), owner, key.secret])?;
-                in_use.push(transaction.prepare_cached(IN_USE)?.query_row([owner], stored)?);
+                in_use.extend(transaction.prepare_cached(IN_USE)?.query_row([owner], stored).optional()?);
             }
             transaction.commit()?;
             Ok(in_use)
@@ -119,7 +121,7 @@ impl SqliteKeys {
                 destroyed += transaction.prepare_cached(DESTROYED)?.execute([name])?;
             }
             for StoredKey { name, owner, secret } in &keys {
-                transaction.prepare_cached(ADD)?.execute(params![name, owner, secret])?;
+                transaction.prepare_cached(TAKE_IN)?.execute(params![name, owner, secret])?;
             }
             transaction.commit()?;
             if destroyed > 0 { connection.execute_batch(ANEW) } else { Ok(()) }
@@ -147,10 +149,6 @@ impl SqliteKeys {
 
     pub(super) async fn requested(&self) -> Result<Vec<(String, bool)>, LogError> {
         self.run(|connection| connection.prepare_cached(REQUESTED)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()).await
-    }
-
-    pub(super) async fn has_key(&self, owner: String) -> Result<bool, LogError> {
-        self.run(move |connection| connection.prepare_cached(IN_USE)?.exists([owner])).await
     }
 
     pub(super) async fn erasure_is_told(&self, owner: String) -> Result<(), LogError> {
