@@ -20,7 +20,7 @@ use super::contract::Contract;
 use super::documents::{Document, DocumentReference, Documents, InvalidTrusted, TrustedDocuments};
 use super::errors::{Code, TopLevel as _, broken, without_place};
 use super::follow::{follow, inbox};
-use super::limits::{Limits, check_size};
+use super::limits::Limits;
 use super::messages::Language;
 use super::plan::{Plan, plan};
 use super::response::Response;
@@ -135,7 +135,7 @@ impl Executor {
             .map_err(|error| Box::new(Code::BadUserInput.response(&without_value(&error.message().to_string()))))?;
         let source = Source { document, operation_name: call.operation_name.clone(), variables: variables.into_inner() };
         let plan = self.plan(&source)?;
-        check_size(&self.limits, plan.size).map_err(|(code, message)| Box::new(code.response(&message)))?;
+        plan.size.check(&self.limits).map_err(|(code, message)| Box::new(code.response(&message)))?;
         Ok(Operation { kind, source, plan })
     }
 

@@ -8,7 +8,6 @@ use apollo_compiler::Node;
 use apollo_compiler::ast::{Argument, Definition, DirectiveList, Document, FragmentDefinition, Selection, Value};
 
 use super::errors::Code;
-use super::plan::Size;
 
 /// What an operator can set; each limit holds for one operation.
 #[derive(Clone, Copy, Debug)]
@@ -38,13 +37,10 @@ const MAX_SELECTIONS: usize = 2_000;
 const MAX_NAME_BYTES: usize = 128;
 /// How deep fields and fragments may be nested in each other, so that looking has an end.
 const MAX_LEVELS: usize = 64;
-/// The most lists of types in lists of types. GraphiQL needs one.
-const MAX_TYPE_LISTS: usize = 2;
-
 /// Why an operation is not executed.
 pub(super) type Excess = (Code, String);
 
-fn too_complex(what: impl Into<String>) -> Excess {
+pub(super) fn too_complex(what: impl Into<String>) -> Excess {
     (Code::QueryTooComplex, what.into())
 }
 
@@ -89,26 +85,6 @@ pub(super) fn check_document(limits: &Limits, document: &Document) -> Result<usi
         return Err(too_complex(format!("the document has {} directives; {} are allowed", count.directives, limits.directives)));
     }
     Ok(count.selections)
-}
-
-/// Looks at what a valid operation would cost.
-///
-/// # Errors
-/// `QUERY_TOO_COMPLEX`, or `FORBIDDEN` for introspection where it is turned off.
-pub(super) fn check_size(limits: &Limits, size: Size) -> Result<(), Excess> {
-    if size.introspects && !limits.introspection {
-        return Err((Code::Forbidden, "introspection is turned off here".to_owned()));
-    }
-    if size.depth > limits.depth {
-        return Err(too_complex(format!("the operation is nested {} deep; {} is allowed", size.depth, limits.depth)));
-    }
-    if size.type_lists > MAX_TYPE_LISTS {
-        return Err(too_complex(format!("introspection is nested too deep: at most {MAX_TYPE_LISTS} lists of types in each other")));
-    }
-    if size.cost > limits.complexity {
-        return Err(too_complex(format!("the operation costs {}; {} is allowed: ask for smaller pages", size.cost, limits.complexity)));
-    }
-    Ok(())
 }
 
 #[derive(Clone, Copy, Default)]
@@ -268,16 +244,5 @@ mod tests {
         for document in ["{ ...a } fragment a on Query { ...b } fragment b on Query { ...a }", "{ me { id } } fragment a on Query { me { id } ...a ...a }"] {
             assert_eq!(checked(document), Err(Code::ValidationFailed), "{document}");
         }
-    }
-
-    #[test]
-    fn an_operation_is_as_large_as_allowed() {
-        let limits = Limits { depth: 3, complexity: 10, introspection: false, ..Limits::default() };
-        let code = |size| check_size(&limits, size).map_err(|(code, _)| code);
-        assert_eq!(code(Size { depth: 3, cost: 10, ..Size::default() }), Ok(()));
-        assert_eq!(code(Size { depth: 4, ..Size::default() }), Err(Code::QueryTooComplex));
-        assert_eq!(code(Size { cost: 11, ..Size::default() }), Err(Code::QueryTooComplex));
-        assert_eq!(code(Size { type_lists: 3, ..Size::default() }), Err(Code::QueryTooComplex));
-        assert_eq!(code(Size { introspects: true, ..Size::default() }), Err(Code::Forbidden));
     }
 }

@@ -6,7 +6,7 @@
 //! | the contract | [`query`], [`mutation`], [`subscription`], [`types`], [`section`], [`connection`], [`cursors`]; for auditors [`audit`] |
 //! | from a request to its response | [`executor`] |
 //! | documents, parsed, validated and kept | [`contract`], [`documents`] |
-//! | one request's operation, what it costs and may cost | [`plan`], [`values`], [`limits`] |
+//! | one request's operation, what it costs and may cost | [`plan`], [`values`], [`size`], [`limits`] |
 //! | its answer | [`response`], [`shape`], [`ready`], [`json`], [`errors`], [`messages`] |
 //! | what its resolvers share | [`session`], [`loader`] |
 
@@ -30,6 +30,7 @@ mod response;
 mod section;
 mod session;
 mod shape;
+mod size;
 mod subscription;
 mod types;
 mod values;

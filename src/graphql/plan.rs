@@ -16,36 +16,17 @@ use async_graphql::indexmap::IndexMap;
 use async_graphql::parser::types as asked;
 use async_graphql::{Name, Pos, Positioned, Value};
 
-use super::connection::page_rows;
 use super::contract::{Contract, place};
 use super::errors::Code;
 use super::shape::{Entry, Inside, Shape, TYPE_NAME};
+use super::size::Size;
 use super::values::{Misfit, Values, same_arguments};
-
-/// How often a field of introspection is answered, about, wherever it stands: there are many types.
-const INTROSPECTION_ROWS: usize = 30;
-/// Fields of introspection that lead to further types. One in another in another makes answers without end.
-const TYPE_LISTS: [&str; 4] = ["fields", "inputFields", "interfaces", "possibleTypes"];
 
 /// An operation, ready for the executor.
 pub(super) struct Plan {
     pub document: asked::ExecutableDocument,
     pub shape: Arc<Shape>,
     pub size: Size,
-}
-
-/// How much an operation asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Size {
-    /// Fields in fields.
-    pub depth: usize,
-    /// A field is 1, a page its rows times what is asked of each.
-    pub cost: usize,
-    /// Lists of types in lists of types, in introspection.
-    pub type_lists: usize,
-    /// How many messages it sends.
-    pub sends: usize,
-    pub introspects: bool,
 }
 
 /// Plans an operation of a valid document, with its coerced variables.
@@ -160,7 +141,7 @@ impl<'a> Planner<'a> {
                 arguments.push((argument.name.as_str(), value));
             }
         }
-        collected.size.add(size_of(first, &arguments, within));
+        collected.size.add(Size::of(first, &arguments, within));
         let key = Name::new(key);
         collected.entries.push(Entry { key: key.clone(), ty: ty.clone(), inside });
         let field = asked::Field {
@@ -194,43 +175,6 @@ impl<'a> Planner<'a> {
             shapes.push((Name::new(object), Shape(collected.entries)));
         }
         Ok((selections, Inside::OneOf(shapes), size))
-    }
-}
-
-fn size_of(field: &Field, arguments: &[(&str, Value)], within: Size) -> Size {
-    let introspects = matches!(field.name.as_str(), "__schema" | "__type");
-    let rows = |name: &str| match arguments.iter().find(|(given, _)| *given == name) {
-        Some((_, Value::Number(rows))) => rows.as_i64(),
-        Some(_) | None => None,
-    };
-    let ty = field.ty().inner_named_type();
-    let cost = if ty.ends_with("Connection") {
-        page_rows(rows("first"), rows("last")).saturating_mul(within.cost.max(1))
-    } else {
-        within.cost.saturating_add(1).saturating_mul(if introspects { INTROSPECTION_ROWS } else { 1 })
-    };
-    Size {
-        depth: within.depth + 1,
-        cost,
-        type_lists: within.type_lists + usize::from(ty.starts_with("__") && TYPE_LISTS.contains(&field.name.as_str())),
-        sends: usize::from(field.name == "sendMessage"),
-        introspects,
-    }
-}
-
-impl Size {
-    /// Both of two fields.
-    fn add(&mut self, other: Self) {
-        self.depth = self.depth.max(other.depth);
-        self.cost = self.cost.saturating_add(other.cost);
-        self.type_lists = self.type_lists.max(other.type_lists);
-        self.sends += other.sends;
-        self.introspects |= other.introspects;
-    }
-
-    /// One of two objects.
-    fn or(self, other: Self) -> Self {
-        Self { depth: self.depth.max(other.depth), cost: self.cost.max(other.cost), ..self }
     }
 }
 
@@ -271,6 +215,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::graphql::size::INTROSPECTION_ROWS;
 
     const SCHEMA: &str = "
         interface Node { id: ID! }
