@@ -1,8 +1,12 @@
 //! The list and its rows (L), and how they are found.
 
+use std::sync::Arc;
+
+use entrenous::graphql::Options;
 use serde_json::{Value, json};
 
 use super::walk;
+use crate::support::inside::{Back, Inside, Place};
 use crate::support::{Server, code_of, nodes};
 
 #[tokio::test]
@@ -226,4 +230,37 @@ async fn every_field_of_a_row_is_the_same_whether_it_is_waited_for_or_not() {
         }
     }
     assert_eq!(at_once, waited_for);
+}
+
+/// Who is blocked in between two looks stands among those that are not, and among those that are.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn l2_a_page_shows_everybody_once_while_somebody_is_blocked() {
+    for back in [Back::Sqlite, Back::Postgres] {
+        let inside = Arc::new(Inside::start_node(Arc::new(Place::new(back, back).await), 0, Options::default()).await);
+        let me = inside.sign_in("me").await;
+        for contact in ["a", "b", "c"] {
+            let contact = inside.sign_in(contact).await;
+            inside.mutate(&contact, "sendMessage", json!({ "to": "me", "text": "salut" }), "message { id }").await;
+        }
+        let blocking = {
+            let (inside, me) = (Arc::clone(&inside), me.clone());
+            tokio::spawn(async move {
+                for _ in 0..100 {
+                    for command in ["blockUser", "unblockUser"] {
+                        inside.mutate(&me, command, json!({ "userId": "b" }), "__typename").await;
+                    }
+                }
+            })
+        };
+        while !blocking.is_finished() {
+            for order in ["OLDEST_FIRST", "NEWEST_FIRST"] {
+                let query = format!("{{ conversations(first: 9, order: {order}) {{ edges {{ node {{ contact {{ id }} }} }} }} }}");
+                let list = inside.ask(&me, &query, json!({})).await["conversations"].take();
+                let mut seen: Vec<_> = nodes(&list).iter().map(|row| row["contact"]["id"].to_string()).collect();
+                seen.sort_unstable();
+                assert_eq!(seen, ["\"a\"", "\"b\"", "\"c\""], "{back:?}, {order}");
+            }
+        }
+        blocking.await.expect("blocked and unblocked");
+    }
 }
