@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use entrenous::cli::new_id;
 use entrenous::domain::event::Position;
+use entrenous::domain::ids::UserId;
 use entrenous::event_log::copy::{CopyError, copy};
 use entrenous::event_log::{EventLog, StoredEvent};
 
@@ -122,6 +124,29 @@ async fn a_copy_that_is_made_again_destroys_the_keys_that_were() {
     for (from, to) in [(&from, &postgres), (&postgres, &last)] {
         let (ok, _, error) = run(&["copy", "--from", from, "--to", to]);
         assert!(ok && clear(to), "{error}");
+    }
+}
+
+/// What the source's log does not tell of yet is ended where it is copied to; a key that cannot be taken in is not passed over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_erasure_under_way_is_copied_and_a_key_that_is_not_is_told() {
+    for back in [Back::Sqlite, Back::Postgres] {
+        let (here, there) = (Place::new(Back::Sqlite, Back::Sqlite).await, Place::new(back, back).await);
+        let (source, target) = (open(&here).await, open(&there).await);
+        let alice = UserId::parse("alice").expect("an id");
+        fill(&source, 0..1).await;
+        source.keys().begin_erasure(&alice, new_id()).await.expect("begun");
+        copy(&source, &target, |_| {}).await.expect("copied");
+        let noted = target.keys().requested_erasures().await.expect("read");
+        assert!(matches!(noted.as_slice(), [noted] if noted.user == alice && !noted.is_told), "{back:?}: {noted:?}");
+        assert_eq!(target.keys().go_on_with_erasure(&alice, new_id()).await.expect("gone on"), Some(true), "{back:?}: there was something of hers");
+
+        let (other, used) = (Place::new(Back::Sqlite, Back::Sqlite).await, Place::new(back, back).await);
+        let (source, target) = (open(&other).await, open(&used).await);
+        fill(&source, 0..1).await;
+        target.is_ready_for(&alice).await.expect("a key of her own there");
+        let refused = copy(&source, &target, |_| {}).await;
+        assert!(matches!(refused, Err(CopyError::Keys { lacking: 1 })), "{back:?}: {refused:?}");
     }
 }
 

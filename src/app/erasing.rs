@@ -12,7 +12,6 @@ use crate::domain::Refusal;
 use crate::domain::event::{Metadata, Stream};
 use crate::domain::ids::UserId;
 use crate::domain::user::{self, UserCommand};
-use crate::event_log::keys::RequestedErasure;
 use crate::event_log::{Append, AppendError};
 use crate::read_store::{OpenError, ReadStore};
 
@@ -28,6 +27,13 @@ pub enum Left {
     FormerViews,
     /// In pages of the views, which have no room to be written anew, or are read by somebody for long.
     Pages,
+}
+
+/// When an erasure was asked for.
+enum Asked {
+    Now,
+    /// It is noted, unless it was told of since.
+    Before,
 }
 
 impl App {
@@ -67,15 +73,10 @@ impl App {
     }
 
     /// First the note and the key, then the event, which purges the views; last the note goes. Whatever comes in between,
-    /// whoever finds the note does it all again. Until the event is told the person is given no other key.
+    /// whoever finds the note does it all again. Until the log tells of it the person is given no other key.
     async fn erase(&self, user: &UserId, metadata: Metadata) -> Result<Left, AppError> {
         let _one_at_a_time = self.0.erasing.lock().await;
-        self.erase_alone(user, metadata).await
-    }
-
-    async fn erase_alone(&self, user: &UserId, metadata: Metadata) -> Result<Left, AppError> {
-        self.tell_of_erasure(user, metadata).await?;
-        self.0.log.keys().erasure_is_told(user).await?;
+        self.tell_of_erasure(user, metadata, Asked::Now).await?;
         self.end_erasure(user).await
     }
 
@@ -83,15 +84,13 @@ impl App {
     /// is theirs.
     async fn do_as_asked(&self, user: &UserId) -> Result<(), AppError> {
         let _one_at_a_time = self.0.erasing.lock().await;
-        match self.0.log.keys().requested_erasures().await?.iter().find(|requested| requested.user == *user) {
-            Some(RequestedErasure { is_told: false, .. }) => self.erase_alone(user, self.by_nobody()).await.map(|_| ()),
-            Some(RequestedErasure { is_told: true, .. }) => self.end_erasure(user).await.map(|_| ()),
-            None => Ok(()),
-        }
+        self.tell_of_erasure(user, self.by_nobody(), Asked::Before).await?;
+        self.end_erasure(user).await.map(|_| ())
     }
 
-    /// What is left once the log and the views tell of it.
+    /// What is left once the log tells of it.
     async fn end_erasure(&self, user: &UserId) -> Result<Left, AppError> {
+        self.views_reach_head().await?;
         let left = match ReadStore::drop_others(self.0.store.url()).await {
             Ok(_) if self.0.store.clean().await? => Left::Nowhere,
             Ok(_) => Left::Pages,
@@ -104,21 +103,27 @@ impl App {
         Ok(left)
     }
 
-    async fn tell_of_erasure(&self, user: &UserId, metadata: Metadata) -> Result<(), AppError> {
+    /// Appends the event, unless another process told of the erasure meanwhile. Where another one began it after this one, its event
+    /// is the later one: it tells.
+    async fn tell_of_erasure(&self, user: &UserId, metadata: Metadata, mut asked: Asked) -> Result<(), AppError> {
+        let keys = self.0.log.keys();
         for _ in 0..ATTEMPTS {
             self.views_reach_head().await?;
             let row = self.0.store.user(user).await?.ok_or(Refusal::UserNotFound)?;
-            let had_key = self.0.log.keys().begin_erasure(user).await?;
+            let attempt = self.new_id();
+            let had_key = match asked {
+                Asked::Now => keys.begin_erasure(user, attempt).await?,
+                Asked::Before => match keys.go_on_with_erasure(user, attempt).await? {
+                    Some(had_key) => had_key,
+                    None => return Ok(()),
+                },
+            };
+            asked = Asked::Before;
             let decided = user::decide(&row.user, user, UserCommand::Erase { had_key })?;
             let events = decided.into_iter().map(|event| (self.new_id(), event.into())).collect();
             let append = Append { stream: Stream::User(user.clone()), expected: row.version, metadata: metadata.clone(), events };
             match self.0.log.append(append).await {
-                Ok(recorded) => {
-                    if let Some(last) = recorded.last() {
-                        self.0.progress.reached(last.position).await?;
-                    }
-                    return Ok(());
-                }
+                Ok(_) => return Ok(keys.erasure_is_told(user, attempt).await?),
                 Err(AppendError::Conflict { .. }) => {}
                 Err(error) => return Err(final_append_error(error).into()),
             }
@@ -139,11 +144,11 @@ impl App {
                     continue;
                 }
             };
-            for RequestedErasure { user, .. } in asked.iter().filter(|requested| looked_at.contains(*requested)) {
-                match self.do_as_asked(user).await {
+            for requested in asked.iter().filter(|requested| looked_at.contains(*requested)) {
+                match self.do_as_asked(&requested.user).await {
                     Ok(()) => {}
                     Err(AppError::Refused(_)) => {
-                        if let Err(error) = keys.withdraw_erasure(user).await {
+                        if let Err(error) = keys.withdraw_erasure(requested).await {
                             tracing::warn!(%error, "an erasure of nobody could not be taken off");
                         }
                     }

@@ -77,6 +77,8 @@ impl App {
     async fn append_message(&self, viewer: &Viewer, contact: &UserId, message: &Message) -> Result<RecordedEvent, AppError> {
         let conversation = ConversationId::between(viewer.id(), contact);
         let command = self.new_id();
+        // Not while it is their turn: others would wait, too.
+        self.0.log.is_ready_for(viewer.id()).await?;
         let _turn = self.turn(conversation).await;
         for attempt in 0..ATTEMPTS {
             let Known { standing, contact: looked_up } = self.standing(viewer.id(), contact, conversation, attempt > 0).await?;

@@ -35,6 +35,9 @@ pub enum CopyError {
     Differs { id: Uuid, stream: String, version: u64 },
     #[error("event {id} (version {version} of {stream}) could not be written: {reason}")]
     NotWritten { id: Uuid, stream: String, version: u64, reason: String },
+    /// The target's key store was used by another log.
+    #[error("{lacking} keys are not in the key store to copy to as they are in the source's: their people have others there. Begin with an empty one")]
+    Keys { lacking: usize },
     /// Where the events come from.
     #[error("the events cannot be read: {0}")]
     Source(String),
@@ -80,8 +83,10 @@ pub async fn copy(from: &EventLog, to: &EventLog, told: impl FnMut(Copied)) -> R
     }
     let copied = import(from.whole(), to, told).await?;
     // Afterwards, so that whoever registered meanwhile has theirs in it.
-    to.keys().take_in(from.keys()).await?;
-    Ok(copied)
+    match to.keys().take_in(from.keys()).await? {
+        0 => Ok(copied),
+        lacking => Err(CopyError::Keys { lacking }),
+    }
 }
 
 /// Copies everything that a source has. `told` hears of every window.

@@ -78,6 +78,9 @@ pub enum LogError {
     /// The log cannot be reached now; it may be later.
     #[error("the event log cannot be reached: {0}")]
     Unavailable(Arc<str>),
+    /// They have no key until the log tells of their erasure.
+    #[error("whoever writes this is being erased")]
+    BeingErased,
     /// A read failed.
     #[error("the event log cannot be read: {0}")]
     Read(Arc<str>),
@@ -179,6 +182,14 @@ impl EventLog {
             Kept::Postgres(log) => log.orders.ended().await,
             Kept::Kurrent(_) => std::future::pending().await,
         }
+    }
+
+    /// Comes back once what somebody writes can be appended: at once, unless they are being erased.
+    ///
+    /// # Errors
+    /// [`LogError`]: it cannot.
+    pub async fn is_ready_for(&self, author: &UserId) -> Result<(), LogError> {
+        self.keys.of_authors(&[author]).await.map(|_| ())
     }
 
     /// Appends the events together, flushed before the answer. The same append again, with the same ids

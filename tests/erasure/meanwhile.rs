@@ -13,7 +13,9 @@ use entrenous::domain::user::UserEvent;
 use entrenous::event_log::EventLog;
 use entrenous::read_store::ReadStore;
 use futures_util::StreamExt as _;
+use futures_util::future::join_all;
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::support::inside::{Back, Inside, Place};
 use crate::support::postgres;
@@ -52,7 +54,7 @@ async fn whoever_is_being_erased_writes_nothing_until_the_log_tells_of_it() {
             inside.respond(&ann, &format!("mutation {{ sendMessage(input: {{ to: \"bob\", text: \"{text}\" }}) {{ message {{ text }} }} }}")).await
         };
         send("un chrysanthème").await;
-        inside.app.log().keys().begin_erasure(ann.id()).await.expect("begun");
+        inside.app.log().keys().begin_erasure(ann.id(), new_id()).await.expect("begun");
         assert_eq!(send("un lys").await["errors"][0]["extensions"]["code"], "UNAVAILABLE", "{back:?}");
         let both = json!([{ "id": "cleo", "name": "Cléo" }, { "id": "dan", "name": "Dan" }]);
         let registered = inside.mutate(&bob, "registerUsers", json!({ "users": both }), "users { name }").await;
@@ -61,6 +63,28 @@ async fn whoever_is_being_erased_writes_nothing_until_the_log_tells_of_it() {
         send("me revoici").await;
         assert_eq!(texts(&events(&inside).await), ["This message was erased.", "me revoici"], "{back:?}");
         inside.stop().await;
+    }
+}
+
+/// Several processes may have the same erasure in hand: only the last tells of it, whose event is the last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_is_overtaken_ends_no_erasure() {
+    for back in [Back::Sqlite, Back::Postgres] {
+        let inside = Inside::start_node(Arc::new(Place::new(back, back).await), 0, entrenous::graphql::Options::default()).await;
+        let ann = inside.sign_in("ann").await;
+        let keys = inside.app.log().keys();
+        let is_told = async || keys.requested_erasures().await.expect("read").iter().all(|requested| requested.is_told);
+        let [first, second, third] = [new_id(), new_id(), new_id()];
+        assert!(keys.begin_erasure(ann.id(), first).await.expect("begun"), "{back:?}");
+        assert_eq!(keys.go_on_with_erasure(ann.id(), second).await.expect("begun"), Some(true), "{back:?}");
+        keys.erasure_is_told(ann.id(), first).await.expect("said");
+        assert!(!is_told().await, "{back:?}: another has it in hand");
+        keys.erasure_is_told(ann.id(), second).await.expect("said");
+        assert!(is_told().await, "{back:?}");
+        assert_eq!(keys.go_on_with_erasure(ann.id(), third).await.expect("seen"), None, "{back:?}: what she writes now is hers");
+        assert!(!keys.begin_erasure(ann.id(), third).await.expect("begun"), "{back:?}: asked for again, with nothing of hers");
+        keys.erasure_is_told(ann.id(), second).await.expect("said");
+        assert!(!is_told().await, "{back:?}: that was another one");
     }
 }
 
@@ -86,7 +110,7 @@ async fn no_key_is_destroyed_while_others_are_made() {
                 tokio::task::yield_now().await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(8), waits).await.expect("they wait");
+        tokio::time::timeout(Duration::from_secs(4), waits).await.expect("they wait");
     };
     let run = |viewer: &Viewer, name: &'static str, input: serde_json::Value| {
         let (inside, viewer) = (Arc::clone(&inside), viewer.clone());
@@ -100,50 +124,87 @@ async fn no_key_is_destroyed_while_others_are_made() {
     for done in [sending, erasing] {
         assert_eq!(done.await.expect("done")["userErrors"], json!([]));
     }
+    assert_eq!(left_of_what_is_older(&events(&inside).await), [""; 0]);
 }
 
 /// Somebody who writes all the while is erased by one event: what is older is gone, and what they send after the answer stays.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_writes_without_pause_is_erased_at_once() {
-    const ERASURES: usize = 4;
     for back in [Back::Sqlite, Back::Postgres] {
-        let inside = Arc::new(Inside::start_node(Arc::new(Place::new(back, back).await), 0, entrenous::graphql::Options::default()).await);
-        let [ann, bob] = [inside.sign_in("ann").await, inside.sign_in("bob").await];
-        let answered = Arc::new(AtomicUsize::new(0));
-        let sent = Arc::new([const { AtomicUsize::new(0) }; ERASURES + 1]);
-        let writing: Vec<_> = (0..3)
-            .map(|writer| {
-                let (inside, ann, answered, sent) = (Arc::clone(&inside), ann.clone(), Arc::clone(&answered), Arc::clone(&sent));
-                tokio::spawn(async move {
-                    while sent[ERASURES].load(Ordering::Relaxed) < 12 {
-                        let after = answered.load(Ordering::SeqCst);
-                        let mutation =
-                            format!("mutation {{ sendMessage(input: {{ to: \"bob\", text: \"after {after}, {writer}\" }}) {{ message {{ id }} }} }}");
-                        if inside.respond(&ann, &mutation).await["data"]["sendMessage"]["message"].is_object() {
-                            sent[after].fetch_add(1, Ordering::SeqCst);
-                        }
-                    }
-                })
-            })
-            .collect();
-        for erasure in 0..ERASURES {
-            while sent[erasure].load(Ordering::SeqCst) < 12 {
-                tokio::task::yield_now().await;
-            }
-            assert_eq!(inside.mutate(&bob, "eraseUser", json!({ "userId": "ann" }), "userErrors { code }").await["userErrors"], json!([]));
-            answered.store(erasure + 1, Ordering::SeqCst);
-        }
-        for writer in writing {
-            writer.await.expect("written");
-        }
-        let events = events(&inside).await;
-        let is_erasure = |event: &RecordedEvent| matches!(event.event, Event::User(UserEvent::UserErased { .. }));
+        let node = Inside::start_node(Arc::new(Place::new(back, back).await), 0, entrenous::graphql::Options::default()).await;
+        let (events, sent) = erased_while_writing(vec![Arc::new(node)]).await;
         assert_eq!(events.iter().filter(|event| is_erasure(event)).count(), ERASURES, "{back:?}");
         let last = events.iter().rposition(is_erasure).expect("an erasure");
-        assert!(texts(&events[..last]).iter().all(|text| text == "This message was erased."), "{back:?}");
         let whole = texts(&events[last..]).iter().filter(|text| text.starts_with(&format!("after {ERASURES}"))).count();
-        assert_eq!(whole, sent[ERASURES].load(Ordering::SeqCst), "{back:?}");
+        assert_eq!(whole, sent, "{back:?}");
     }
+}
+
+/// The same by two nodes at once, which make an event each at most.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_nodes_that_erase_somebody_leave_nothing_of_what_is_older() {
+    let place = Arc::new(Place::new(Back::Postgres, Back::Postgres).await);
+    let mut nodes = Vec::new();
+    for node in 0..2 {
+        nodes.push(Arc::new(Inside::start_node(Arc::clone(&place), node, entrenous::graphql::Options::default()).await));
+    }
+    let (events, _) = erased_while_writing(nodes).await;
+    let erasures = events.iter().filter(|event| is_erasure(event)).count();
+    assert!((ERASURES..=2 * ERASURES).contains(&erasures), "{erasures}");
+}
+
+const ERASURES: usize = 4;
+/// Messages between two erasures.
+const MESSAGES: usize = 12;
+
+/// Has every node erase somebody at once, again and again, while they write through all of them. Returns what the log has in the
+/// end, and how many messages were sent after the last answer.
+async fn erased_while_writing(nodes: Vec<Arc<Inside>>) -> (Vec<RecordedEvent>, usize) {
+    let [ann, bob] = [nodes[0].sign_in("ann").await, nodes[0].sign_in("bob").await];
+    let answered = Arc::new(AtomicUsize::new(0));
+    let sent = Arc::new([const { AtomicUsize::new(0) }; ERASURES + 1]);
+    let mut writing = JoinSet::new();
+    for writer in 0..3 {
+        let (node, ann, answered, sent) = (Arc::clone(&nodes[writer % nodes.len()]), ann.clone(), Arc::clone(&answered), Arc::clone(&sent));
+        writing.spawn(async move {
+            while sent[ERASURES].load(Ordering::SeqCst) < MESSAGES {
+                let after = answered.load(Ordering::SeqCst);
+                let mutation = format!("mutation {{ sendMessage(input: {{ to: \"bob\", text: \"after {after}, {writer}\" }}) {{ message {{ id }} }} }}");
+                if node.respond(&ann, &mutation).await["data"]["sendMessage"]["message"].is_object() {
+                    sent[after].fetch_add(1, Ordering::SeqCst);
+                }
+            }
+        });
+    }
+    let erasing = async {
+        for erasure in 0..ERASURES {
+            while sent[erasure].load(Ordering::SeqCst) < MESSAGES {
+                tokio::task::yield_now().await;
+            }
+            let erase = async |node: &Arc<Inside>| node.mutate(&bob, "eraseUser", json!({ "userId": "ann" }), "user { erased }").await["user"]["erased"].take();
+            assert!(join_all(nodes.iter().map(erase)).await.iter().all(|erased| *erased == true));
+            answered.store(erasure + 1, Ordering::SeqCst);
+        }
+        while let Some(written) = writing.join_next().await {
+            written.expect("written");
+        }
+    };
+    tokio::time::timeout(Duration::from_mins(1), erasing).await.expect("erased and written");
+    let events = events(&nodes[0]).await;
+    assert_eq!(left_of_what_is_older(&events), [""; 0]);
+    (events, sent[ERASURES].load(Ordering::SeqCst))
+}
+
+fn is_erasure(event: &RecordedEvent) -> bool {
+    matches!(event.event, Event::User(UserEvent::UserErased { .. }))
+}
+
+/// The texts that can be read though an erasure came after them.
+fn left_of_what_is_older(events: &[RecordedEvent]) -> Vec<String> {
+    let last = events.iter().rposition(is_erasure).expect("an erasure");
+    let mut texts = texts(&events[..last]);
+    texts.retain(|text| text != "This message was erased.");
+    texts
 }
 
 async fn events(inside: &Inside) -> Vec<RecordedEvent> {

@@ -47,6 +47,15 @@ struct StoredKey {
     secret: Option<Vec<u8>>,
 }
 
+/// What a store has of an erasure.
+struct StoredErasure {
+    owner: String,
+    /// Their key is destroyed, and the log may not say so yet.
+    is_begun: bool,
+    is_told: bool,
+    attempt: Option<Uuid>,
+}
+
 #[derive(Clone)]
 enum KeyStore {
     Sqlite(SqliteKeys),
@@ -67,8 +76,10 @@ macro_rules! kept {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RequestedErasure {
     pub user: UserId,
-    /// The log and the views tell of it: former views are left.
+    /// The log tells of it: what is left is in pages and in former views.
     pub is_told: bool,
+    /// Who has it in hand; none while nobody began.
+    pub attempt: Option<Uuid>,
 }
 
 /// The keys, and the store that they are kept in. Cheap to clone.
@@ -177,24 +188,27 @@ impl Keyring {
     pub(super) async fn of_authors(&self, authors: &[&UserId]) -> Result<HashMap<UserId, Key>, LogError> {
         let mut found = HashMap::with_capacity(authors.len());
         let mut missing = self.known_of(authors, &mut found);
-        for wait in 0..=WAITS {
-            if missing.is_empty() {
-                return Ok(found);
-            }
-            if wait > 0 {
-                sleep(WAIT * 2_u32.pow(wait - 1)).await;
-            }
-            let store = self.store()?;
-            for some in missing.chunks(TOGETHER) {
-                self.learn(|| async {
-                    let made = some.iter().map(|owner| (owner.to_string(), Key::generate())).collect();
-                    kept!(store, store => store.add(made))
-                })
-                .await?;
-            }
+        let mut waits = (0..WAITS).map(|wait| WAIT * 2_u32.pow(wait));
+        while !missing.is_empty() {
+            self.make_for(&missing).await?;
             missing = self.known_of(&missing, &mut found);
+            if !missing.is_empty() {
+                sleep(waits.next().ok_or(LogError::BeingErased)?).await;
+            }
         }
-        if missing.is_empty() { Ok(found) } else { Err(LogError::Unavailable("whoever writes is being erased".into())) }
+        Ok(found)
+    }
+
+    async fn make_for(&self, authors: &[&UserId]) -> Result<(), LogError> {
+        let store = self.store()?;
+        for some in authors.chunks(TOGETHER) {
+            self.learn(|| async {
+                let made = some.iter().map(|owner| (owner.to_string(), Key::generate())).collect();
+                kept!(store, store => store.add(made))
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Those that have no key yet, each once.
@@ -248,14 +262,26 @@ impl Keyring {
     }
 
     /// Notes that somebody is being erased and destroys their key, in the store and here. Returns whether there was anything
-    /// of theirs since an erasure was last told of, be it before a crash.
+    /// of theirs since an erasure was last told of, be it before a crash. Whoever began before is overtaken.
     ///
     /// # Errors
     /// When the store fails: it may be destroyed.
-    pub async fn begin_erasure(&self, owner: &UserId) -> Result<bool, LogError> {
+    pub async fn begin_erasure(&self, owner: &UserId, attempt: Uuid) -> Result<bool, LogError> {
+        Ok(self.destroy(owner, attempt, true).await?.unwrap_or_default())
+    }
+
+    /// The same for an erasure that is noted; none where the log tells of it by now.
+    ///
+    /// # Errors
+    /// When the store fails: it may be destroyed.
+    pub async fn go_on_with_erasure(&self, owner: &UserId, attempt: Uuid) -> Result<Option<bool>, LogError> {
+        self.destroy(owner, attempt, false).await
+    }
+
+    async fn destroy(&self, owner: &UserId, attempt: Uuid, is_asked_anew: bool) -> Result<Option<bool>, LogError> {
         let store = self.store()?;
         self.forget(owner);
-        let was_there = kept!(store, store => store.begin_erasure(owner.to_string()));
+        let was_there = kept!(store, store => store.begin_erasure(owner.to_string(), attempt, is_asked_anew));
         // Whoever wrote meanwhile was given the old one again.
         self.forget(owner);
         was_there
@@ -286,16 +312,17 @@ impl Keyring {
     pub async fn requested_erasures(&self) -> Result<Vec<RequestedErasure>, LogError> {
         let Some(store) = &self.0.store else { return Ok(vec![]) };
         let requested = kept!(store, store => store.requested())?;
-        Ok(requested.into_iter().map(|(user, is_told)| RequestedErasure { user: UserId::from_stored(user), is_told }).collect())
+        let requested = requested.into_iter();
+        Ok(requested.map(|StoredErasure { owner, is_told, attempt, .. }| RequestedErasure { user: UserId::from_stored(owner), is_told, attempt }).collect())
     }
 
-    /// The log and the views tell of an erasure; something is left to do.
+    /// The log tells of an erasure; something is left to do. Nothing, where another attempt has it in hand, which tells of it later.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn erasure_is_told(&self, owner: &UserId) -> Result<(), LogError> {
+    pub async fn erasure_is_told(&self, owner: &UserId, attempt: Uuid) -> Result<(), LogError> {
         let store = self.store()?;
-        kept!(store, store => store.erasure_is_told(owner.to_string()))
+        kept!(store, store => store.erasure_is_told(owner.to_string(), attempt))
     }
 
     /// Nothing is left to do of an erasure that was told of, unless it was asked for again since, but here: no page keeps the key.
@@ -307,29 +334,37 @@ impl Keyring {
         kept!(store, store => store.erasure_is_done(owner.to_string()))
     }
 
-    /// An erasure that was asked for is not to be: nothing of it was begun.
+    /// An erasure that was asked for is of nobody, unless somebody has it in hand meanwhile.
     ///
     /// # Errors
     /// When the store fails.
-    pub async fn withdraw_erasure(&self, owner: &UserId) -> Result<(), LogError> {
+    pub async fn withdraw_erasure(&self, requested: &RequestedErasure) -> Result<(), LogError> {
         let store = self.store()?;
-        kept!(store, store => store.withdraw(owner.to_string()))
+        kept!(store, store => store.withdraw(requested.user.to_string(), requested.attempt))
     }
 
     fn store(&self) -> Result<&KeyStore, LogError> {
         self.0.store.as_ref().ok_or_else(|| LogError::Stopped("it has no key store".into()))
     }
 
-    /// Takes in every key of another store, the destroyed ones too, for a copy of its log.
+    /// Takes in every key of another store, the destroyed ones too, and the erasures that its log does not tell of yet, for a copy
+    /// of its log. Returns how many keys are not here afterwards as they are there: their owners have others here.
     ///
     /// # Errors
     /// When a store fails.
-    pub async fn take_in(&self, other: &Self) -> Result<(), LogError> {
-        let (Some(store), Some(from)) = (&self.0.store, &other.0.store) else { return Ok(()) };
-        let all = kept!(from, from => from.all()).map_err(|error| LogError::Read(error.to_string().into()))?;
-        kept!(store, store => store.copy(all))?;
-        let all = kept!(store, store => store.all()).map_err(|error| LogError::Read(error.to_string().into()))?;
+    pub async fn take_in(&self, other: &Self) -> Result<usize, LogError> {
+        let (Some(store), Some(from)) = (&self.0.store, &other.0.store) else { return Ok(0) };
+        let unreadable = |error: OpenError| LogError::Read(error.to_string().into());
+        // What is noted afterwards: of whom it is so has no later key among those.
+        let keys = kept!(from, from => from.all()).map_err(unreadable)?;
+        let mut noted = kept!(from, from => from.requested())?;
+        noted.retain(|noted| !noted.is_told);
+        let wanted: Vec<(String, bool)> = keys.iter().map(|key| (key.name.clone(), key.secret.is_some())).collect();
+        kept!(store, store => store.copy(keys, noted))?;
+        let all = kept!(store, store => store.all()).map_err(unreadable)?;
+        let there: HashMap<&str, bool> = all.iter().map(|key| (&*key.name, key.secret.is_some())).collect();
+        let lacking = wanted.iter().filter(|(name, is_whole)| there.get(&**name) != Some(is_whole)).count();
         self.write().add(all);
-        Ok(())
+        Ok(lacking)
     }
 }

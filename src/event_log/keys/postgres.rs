@@ -2,10 +2,10 @@
 
 use deadpool_postgres::{Pool, PoolError};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Row};
+use tokio_postgres::{Client, IsolationLevel, Row, Transaction};
 use uuid::Uuid;
 
-use super::{Key, StoredKey};
+use super::{Key, StoredErasure, StoredKey};
 use crate::event_log::{LogError, OpenError};
 use crate::postgres::{self, Server};
 
@@ -14,6 +14,9 @@ mod embedded {
 }
 
 const CONNECTIONS: usize = 4;
+/// Whoever is cut off or frozen while they hold what others wait for loses it soon.
+const SETTINGS: [&str; 5] =
+    ["search_path=entrenous_keys", "statement_timeout=20s", "lock_timeout=5s", "idle_in_transaction_session_timeout=2s", "synchronous_commit=on"];
 
 /// Nodes that open a store at once migrate it one after the other. Held until the connection ends.
 const LOCK_MIGRATIONS: &str = "select pg_advisory_lock(hashtextextended('entrenous_keys', 0))";
@@ -29,18 +32,22 @@ const IN_USE: &str = "select id, owner, key from keys where owner = any($1) and 
 const LOCK_MAKING: &str = "select pg_advisory_xact_lock_shared(hashtextextended('entrenous_keys_made', 0))";
 const LOCK_DESTROYING: &str = "select pg_advisory_xact_lock(hashtextextended('entrenous_keys_made', 0))";
 const ADD: &str = "insert into keys (id, owner, key)
-    select made.* from unnest($1::text[], $2::text[], $3::bytea[]) as made (id, owner, key)
+    select made.id, made.owner, made.key from unnest($1::text[], $2::text[], $3::bytea[]) as made (id, owner, key)
     where not exists (select from erasures where erasures.owner = made.owner and not told) on conflict do nothing";
-const TAKE_IN: &str = "insert into keys (id, owner, key) select * from unnest($1::text[], $2::text[], $3::bytea[]) on conflict do nothing";
+const TAKE_IN: &str = "insert into keys (id, owner, key)
+    select taken.id, taken.owner, taken.key from unnest($1::text[], $2::text[], $3::bytea[]) as taken (id, owner, key) on conflict do nothing";
 const DESTROYED: &str = "update keys set key = null where id = any($1) and key is not null";
-const BEGIN: &str = "update erasures set begun = true where owner = $1";
-const BEGUN: &str = "select begun from erasures where owner = $1";
-const TOLD: &str = "update erasures set begun = false, told = true where owner = $1";
+const BEGIN: &str = "update erasures set attempt = $2 where owner = $1 and not told";
+const BEGUN: &str = "update erasures set begun = true where owner = $1";
+const IS_BEGUN: &str = "select begun from erasures where owner = $1";
+const TOLD: &str = "update erasures set begun = false, told = true where owner = $1 and attempt = $2 and not told";
 const DESTROY: &str = "update keys set key = null where owner = $1 and key is not null";
 const REQUEST: &str = "insert into erasures (owner) values ($1) on conflict (owner) do update set told = false";
-const REQUESTED: &str = "select owner, told from erasures order by owner";
+const NOTE: &str = "insert into erasures (owner, begun) select unnest($1::text[]), unnest($2::boolean[])
+    on conflict (owner) do update set begun = erasures.begun or excluded.begun, told = false";
+const REQUESTED: &str = "select owner, begun, told, attempt from erasures order by owner";
 const DONE: &str = "delete from erasures where owner = $1 and told";
-const WITHDRAW: &str = "delete from erasures where owner = $1 and not begun";
+const WITHDRAW: &str = "delete from erasures where owner = $1 and attempt is not distinct from $2";
 const ANEW: &str = "vacuum keys";
 
 #[derive(Clone)]
@@ -98,7 +105,7 @@ impl PostgresKeys {
         let secrets: Vec<&[u8]> = made.iter().map(|(_, key)| key.secret.as_slice()).collect();
         let mut client = self.pool.get().await.map_err(unavailable)?;
         let add = async {
-            let transaction = client.transaction().await?;
+            let transaction = begin(&mut client).await?;
             transaction.execute(LOCK_MAKING, &[]).await?;
             transaction.execute(ADD, &[&names, &owners, &secrets]).await?;
             let in_use = transaction.query(IN_USE, &[&owners]).await?;
@@ -108,8 +115,8 @@ impl PostgresKeys {
         add.await.map_err(|error: tokio_postgres::Error| failed(&error))
     }
 
-    /// Takes keys in, and destroys here those that were destroyed there.
-    pub(super) async fn copy(&self, keys: Vec<StoredKey>) -> Result<(), LogError> {
+    /// Takes keys and what is noted in, and destroys here what was destroyed there.
+    pub(super) async fn copy(&self, keys: Vec<StoredKey>, noted: Vec<StoredErasure>) -> Result<(), LogError> {
         let destroyed: Vec<&str> = keys.iter().filter(|key| key.secret.is_none()).map(|key| &*key.name).collect();
         if !destroyed.is_empty() {
             let client = self.pool.get().await.map_err(unavailable)?;
@@ -119,21 +126,28 @@ impl PostgresKeys {
         let names: Vec<&str> = keys.iter().map(|key| &*key.name).collect();
         let owners: Vec<&str> = keys.iter().map(|key| &*key.owner).collect();
         let secrets: Vec<Option<&[u8]>> = keys.iter().map(|key| key.secret.as_deref()).collect();
-        self.query(TAKE_IN, &[&names, &owners, &secrets]).await.map(|_| ())
+        self.query(TAKE_IN, &[&names, &owners, &secrets]).await?;
+        let (erased, begun): (Vec<&str>, Vec<bool>) = noted.iter().map(|noted| (&*noted.owner, noted.is_begun)).unzip();
+        self.query(NOTE, &[&erased, &begun]).await.map(|_| ())
     }
 
-    pub(super) async fn begin_erasure(&self, owner: String) -> Result<bool, LogError> {
+    pub(super) async fn begin_erasure(&self, owner: String, attempt: Uuid, is_asked_anew: bool) -> Result<Option<bool>, LogError> {
         let mut client = self.pool.get().await.map_err(unavailable)?;
         let begin = async {
-            let transaction = client.transaction().await?;
+            let transaction = begin(&mut client).await?;
             transaction.execute(LOCK_DESTROYING, &[]).await?;
-            transaction.execute(REQUEST, &[&owner]).await?;
-            if transaction.execute(DESTROY, &[&owner]).await? > 0 {
-                transaction.execute(BEGIN, &[&owner]).await?;
+            if is_asked_anew {
+                transaction.execute(REQUEST, &[&owner]).await?;
             }
-            let is_begun = transaction.query_one(BEGUN, &[&owner]).await?.get(0);
+            if transaction.execute(BEGIN, &[&owner, &attempt]).await? == 0 {
+                return Ok(None);
+            }
+            if transaction.execute(DESTROY, &[&owner]).await? > 0 {
+                transaction.execute(BEGUN, &[&owner]).await?;
+            }
+            let is_begun = transaction.query_one(IS_BEGUN, &[&owner]).await?.get(0);
             transaction.commit().await?;
-            Ok(is_begun)
+            Ok(Some(is_begun))
         };
         begin.await.map_err(|error: tokio_postgres::Error| failed(&error))
     }
@@ -142,12 +156,12 @@ impl PostgresKeys {
         self.query(REQUEST, &[&owner]).await.map(|_| ())
     }
 
-    pub(super) async fn requested(&self) -> Result<Vec<(String, bool)>, LogError> {
-        Ok(self.query(REQUESTED, &[]).await?.iter().map(|row| (row.get(0), row.get(1))).collect())
+    pub(super) async fn requested(&self) -> Result<Vec<StoredErasure>, LogError> {
+        Ok(self.query(REQUESTED, &[]).await?.iter().map(stored_erasure).collect())
     }
 
-    pub(super) async fn erasure_is_told(&self, owner: String) -> Result<(), LogError> {
-        self.query(TOLD, &[&owner]).await.map(|_| ())
+    pub(super) async fn erasure_is_told(&self, owner: String, attempt: Uuid) -> Result<(), LogError> {
+        self.query(TOLD, &[&owner, &attempt]).await.map(|_| ())
     }
 
     pub(super) async fn erasure_is_done(&self, owner: String) -> Result<(), LogError> {
@@ -155,8 +169,8 @@ impl PostgresKeys {
         self.query(DONE, &[&owner]).await.map(|_| ())
     }
 
-    pub(super) async fn withdraw(&self, owner: String) -> Result<(), LogError> {
-        self.query(WITHDRAW, &[&owner]).await.map(|_| ())
+    pub(super) async fn withdraw(&self, owner: String, attempt: Option<Uuid>) -> Result<(), LogError> {
+        self.query(WITHDRAW, &[&owner, &attempt]).await.map(|_| ())
     }
 
     async fn query(&self, sql: &'static str, parameters: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>, LogError> {
@@ -165,8 +179,13 @@ impl PostgresKeys {
     }
 }
 
+/// Whatever the server's default: what is looked at after a lock is granted is what others did before.
+async fn begin(client: &mut Client) -> Result<Transaction<'_>, tokio_postgres::Error> {
+    client.build_transaction().isolation_level(IsolationLevel::ReadCommitted).start().await
+}
+
 fn server(url: &str) -> Result<Server, OpenError> {
-    Ok(Server::new(url)?.with_settings("entrenous keys", &["search_path=entrenous_keys", "statement_timeout=20s", "synchronous_commit=on"]))
+    Ok(Server::new(url)?.with_settings("entrenous keys", &SETTINGS))
 }
 
 fn place(server: &Server) -> String {
@@ -197,4 +216,8 @@ fn failed(error: &tokio_postgres::Error) -> LogError {
 
 fn stored(row: &Row) -> StoredKey {
     StoredKey { name: row.get(0), owner: row.get(1), secret: row.get(2) }
+}
+
+fn stored_erasure(row: &Row) -> StoredErasure {
+    StoredErasure { owner: row.get(0), is_begun: row.get(1), is_told: row.get(2), attempt: row.get(3) }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use uuid::Uuid;
 
-use super::{Key, StoredKey};
+use super::{Key, StoredErasure, StoredKey};
 use crate::event_log::{LogError, OpenError};
 use crate::sqlite::{self, place};
 
@@ -30,14 +30,16 @@ const ADD: &str = "insert into keys (id, owner, key)
     select ?1, ?2, ?3 where not exists (select 1 from erasures where owner = ?2 and not told) on conflict do nothing";
 const TAKE_IN: &str = "insert into keys (id, owner, key) values (?1, ?2, ?3) on conflict do nothing";
 const DESTROYED: &str = "update keys set key = null where id = ?1 and key is not null";
-const BEGIN: &str = "update erasures set begun = true where owner = ?1";
-const BEGUN: &str = "select begun from erasures where owner = ?1";
-const TOLD: &str = "update erasures set begun = false, told = true where owner = ?1";
+const BEGIN: &str = "update erasures set attempt = ?2 where owner = ?1 and not told";
+const BEGUN: &str = "update erasures set begun = true where owner = ?1";
+const IS_BEGUN: &str = "select begun from erasures where owner = ?1";
+const TOLD: &str = "update erasures set begun = false, told = true where owner = ?1 and attempt = ?2 and not told";
 const DESTROY: &str = "update keys set key = null where owner = ?1 and key is not null";
 const REQUEST: &str = "insert into erasures (owner) values (?1) on conflict (owner) do update set told = false";
-const REQUESTED: &str = "select owner, told from erasures order by owner";
+const NOTE: &str = "insert into erasures (owner, begun) values (?1, ?2) on conflict (owner) do update set begun = begun or excluded.begun, told = false";
+const REQUESTED: &str = "select owner, begun, told, attempt from erasures order by owner";
 const DONE: &str = "delete from erasures where owner = ?1 and told";
-const WITHDRAW: &str = "delete from erasures where owner = ?1 and not begun";
+const WITHDRAW: &str = "delete from erasures where owner = ?1 and attempt is ?2";
 /// So that no page keeps what was moved out of another.
 const ANEW: &str = "vacuum";
 
@@ -111,8 +113,8 @@ impl SqliteKeys {
         self.run(add).await
     }
 
-    /// Takes keys in, and destroys here those that were destroyed there.
-    pub(super) async fn copy(&self, keys: Vec<StoredKey>) -> Result<(), LogError> {
+    /// Takes keys and what is noted in, and destroys here what was destroyed there.
+    pub(super) async fn copy(&self, keys: Vec<StoredKey>, noted: Vec<StoredErasure>) -> Result<(), LogError> {
         let copy = move |connection: &mut Connection| {
             let transaction = sqlite::begin(connection)?;
             let mut destroyed = 0;
@@ -123,22 +125,30 @@ impl SqliteKeys {
             for StoredKey { name, owner, secret } in &keys {
                 transaction.prepare_cached(TAKE_IN)?.execute(params![name, owner, secret])?;
             }
+            for StoredErasure { owner, is_begun, .. } in &noted {
+                transaction.prepare_cached(NOTE)?.execute(params![owner, is_begun])?;
+            }
             transaction.commit()?;
             if destroyed > 0 { connection.execute_batch(ANEW) } else { Ok(()) }
         };
         self.run(copy).await
     }
 
-    pub(super) async fn begin_erasure(&self, owner: String) -> Result<bool, LogError> {
+    pub(super) async fn begin_erasure(&self, owner: String, attempt: Uuid, is_asked_anew: bool) -> Result<Option<bool>, LogError> {
         let begin = move |connection: &mut Connection| {
             let transaction = sqlite::begin(connection)?;
-            transaction.execute(REQUEST, [&owner])?;
-            if transaction.execute(DESTROY, [&owner])? > 0 {
-                transaction.execute(BEGIN, [&owner])?;
+            if is_asked_anew {
+                transaction.execute(REQUEST, [&owner])?;
             }
-            let is_begun = transaction.query_row(BEGUN, [&owner], |row| row.get(0))?;
+            if transaction.execute(BEGIN, params![owner, attempt])? == 0 {
+                return Ok(None);
+            }
+            if transaction.execute(DESTROY, [&owner])? > 0 {
+                transaction.execute(BEGUN, [&owner])?;
+            }
+            let is_begun = transaction.query_row(IS_BEGUN, [&owner], |row| row.get(0))?;
             transaction.commit()?;
-            Ok(is_begun)
+            Ok(Some(is_begun))
         };
         self.run(begin).await
     }
@@ -147,12 +157,12 @@ impl SqliteKeys {
         self.run(move |connection| connection.execute(REQUEST, [owner]).map(|_| ())).await
     }
 
-    pub(super) async fn requested(&self) -> Result<Vec<(String, bool)>, LogError> {
-        self.run(|connection| connection.prepare_cached(REQUESTED)?.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()).await
+    pub(super) async fn requested(&self) -> Result<Vec<StoredErasure>, LogError> {
+        self.run(|connection| connection.prepare_cached(REQUESTED)?.query_map([], stored_erasure)?.collect()).await
     }
 
-    pub(super) async fn erasure_is_told(&self, owner: String) -> Result<(), LogError> {
-        self.run(move |connection| connection.execute(TOLD, [owner]).map(|_| ())).await
+    pub(super) async fn erasure_is_told(&self, owner: String, attempt: Uuid) -> Result<(), LogError> {
+        self.run(move |connection| connection.execute(TOLD, params![owner, attempt]).map(|_| ())).await
     }
 
     pub(super) async fn erasure_is_done(&self, owner: String) -> Result<(), LogError> {
@@ -163,8 +173,8 @@ impl SqliteKeys {
         self.run(done).await
     }
 
-    pub(super) async fn withdraw(&self, owner: String) -> Result<(), LogError> {
-        self.run(move |connection| connection.execute(WITHDRAW, [owner]).map(|_| ())).await
+    pub(super) async fn withdraw(&self, owner: String, attempt: Option<Uuid>) -> Result<(), LogError> {
+        self.run(move |connection| connection.execute(WITHDRAW, params![owner, attempt]).map(|_| ())).await
     }
 
     /// On a thread that may wait for the disk.
@@ -198,4 +208,8 @@ fn connect(path: &Path) -> Result<Connection, rusqlite::Error> {
 
 fn stored(row: &Row<'_>) -> Result<StoredKey, rusqlite::Error> {
     Ok(StoredKey { name: row.get(0)?, owner: row.get(1)?, secret: row.get(2)? })
+}
+
+fn stored_erasure(row: &Row<'_>) -> Result<StoredErasure, rusqlite::Error> {
+    Ok(StoredErasure { owner: row.get(0)?, is_begun: row.get(1)?, is_told: row.get(2)?, attempt: row.get(3)? })
 }
