@@ -71,6 +71,21 @@ fn load_is_made_on_a_service_of_its_own_where_none_is_named() {
 }
 
 #[test]
+fn a_service_of_its_own_leaves_alone_what_the_environment_names() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for more in [&[] as &[&str], &["--sizes", "200"]] {
+        let mut command = Command::new(BINARY);
+        command.args(["bench", "--users", "10", "--clients", "2", "--duration", "100ms", "--rate", "0"]).args(more);
+        for name in ["LOG", "KEYS", "VIEWS"] {
+            command.env(format!("ENTRENOUS_{name}"), format!("sqlite:{}", folder.path().join(name).display()));
+        }
+        let bench = command.output().expect("it runs");
+        assert!(bench.status.success(), "{}", String::from_utf8_lossy(&bench.stderr));
+        assert_eq!(std::fs::read_dir(folder.path()).expect("there").count(), 0, "{more:?}");
+    }
+}
+
+#[test]
 fn what_changes_with_more_messages_and_with_time_is_drawn() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = |name: &str| folder.path().join(name).to_str().expect("UTF-8").to_owned();

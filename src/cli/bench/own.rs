@@ -47,7 +47,7 @@ impl Own {
     /// With messages between the users, whose views are made already.
     pub(super) async fn seeded(users: usize, messages: u64) -> anyhow::Result<Self> {
         let mut own = Self::of(users)?;
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = this_program()?;
         command.args(["seed", "--users", &users.to_string(), "--messages", &messages.to_string(), "--data"]).arg(own.folder.path());
         let mut seeding = Process(command.stdout(Stdio::null()).spawn().context("the community cannot be made")?);
         let seeded = loop {
@@ -70,7 +70,7 @@ impl Own {
     }
 
     fn run(&mut self) -> anyhow::Result<()> {
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = this_program()?;
         command.args(["serve", "--listen", "127.0.0.1:0", "--send-rate", "0", "--trace", "warn", "--user-limit"]).arg(self.users.max(5_000).to_string());
         command.arg("--data").arg(self.folder.path()).env("ENTRENOUS_TOKEN_SECRET", &self.secret);
         let begun = Instant::now();
@@ -111,4 +111,13 @@ impl Own {
         let kib: u64 = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()?;
         Some(kib / 1_024)
     }
+}
+
+/// Without the variables of this one: the log that they name is not for a load.
+fn this_program() -> anyhow::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.as_encoded_bytes().starts_with(b"ENTRENOUS_")) {
+        command.env_remove(name);
+    }
+    Ok(command)
 }
