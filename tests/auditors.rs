@@ -468,6 +468,34 @@ async fn a2_a_replay_names_the_event_behind_each_fact() {
     }
 }
 
+/// As in KurrentDB, where one node's clock is ahead of another's.
+#[tokio::test]
+async fn a2_a_replay_has_all_up_to_an_instant_where_times_go_back_between_streams() {
+    let server = Server::start();
+    let [alice, bob, cleo] = server.people(["alice", "bob", "cleo"]).await;
+    alice.sent(&bob, "un").await;
+    alice.sent(&cleo, "deux").await;
+    let mut lines: Vec<String> = export(&format!("sqlite:{}", server.file("events.db").display()), &[]).lines().map(str::to_owned).collect();
+    let at = |line: &str| serde_json::from_str::<Value>(line).expect("JSON")["at"].as_str().expect("an instant").to_owned();
+    let (ahead, until) = (at(&lines[3]), at(&lines[4]));
+    lines[3] = lines[3].replace(&ahead, "2999-01-01T00:00:00Z");
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, log) = (folder.path().join("export.jsonl"), format!("sqlite:{}", folder.path().join("new.db").display()));
+    fs::write(&file, lines.join("\n")).expect("written");
+    let keys = format!("sqlite:{}", server.file("events.keys").display());
+    let there = ["--log", &log, "--keys", &keys];
+    let (ok, _, error) = run(&[&["import", file.to_str().expect("UTF-8")], &there[..]].concat());
+    assert!(ok, "{error}");
+    for (at, seen) in [(&*until, &["cleo"][..]), ("4", &["bob"]), ("2999-01-01T00:00:00Z", &["bob", "cleo"])] {
+        let (ok, out, error) = run(&[&["replay", "--user", "alice", "--at", at], &there[..]].concat());
+        assert!(ok, "{error}");
+        let replayed: Value = serde_json::from_str(&out).expect("JSON");
+        let mut contacts: Vec<_> = replayed["conversations"].as_array().expect("a list").iter().map(|row| row["contact"]["id"].as_str()).collect();
+        contacts.sort_unstable();
+        assert_eq!(contacts, seen.iter().copied().map(Some).collect::<Vec<_>>(), "{at}");
+    }
+}
+
 #[tokio::test]
 async fn a2_what_could_not_be_folded_is_said_after_what_could() {
     let mut server = Server::start();

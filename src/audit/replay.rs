@@ -144,12 +144,13 @@ pub async fn replay(log: &EventLog, viewer: UserId, until: Option<Moment>, expla
         let mut events = log.read_all_stored(after, WINDOW).await?;
         let Some(last) = events.last() else { return Ok(replay) };
         after = last.position;
-        let end = events.iter().position(|event| until.is_some_and(|until| !until.includes(event)));
-        events.truncate(end.unwrap_or(events.len()));
+        // Of an instant nothing is over before the end: times need not grow along the log, only along a stream.
+        let is_over = matches!(until, Some(Moment::Position(position)) if last.position > position);
+        events.retain(|event| until.is_none_or(|until| until.includes(event)));
         for event in &replay.parking.admit(log.decode_each(events).await?) {
             replay.fold(event);
         }
-        if end.is_some() {
+        if is_over {
             return Ok(replay);
         }
         told(after);
