@@ -6,9 +6,10 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 
 use entrenous::audit::checkpoint::{Checkpoint, CheckpointSigner, origin};
+use entrenous::audit::lines::{self, Export};
 use entrenous::audit::statement::{self, Proven, Statement};
 use entrenous::audit::verify::{Agreement, Finding, verify};
-use entrenous::domain::event::Position;
+use entrenous::domain::event::{Position, Timestamp};
 use entrenous::event_log::EventLog;
 use entrenous::event_log::merkle::{Frontier, Hash};
 use entrenous::storage::StoreUrl;
@@ -321,6 +322,38 @@ async fn the_root_is_of_the_events_wherever_they_are() {
     let copied = checkpoint(&target).await;
     assert_eq!((copied.size, copied.root), (checkpoints[1].size, checkpoints[1].root));
     assert_ne!(copied.origin, checkpoints[1].origin, "it is another log");
+}
+
+/// A copy of a log in KurrentDB has its times, which grow along each stream.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn times_may_go_back_between_streams_where_leaves_speak_for_them_and_never_within_one() {
+    const HOUR: i64 = 3_600_000_000;
+    let place = Arc::new(Place::new(Back::Sqlite, Back::Sqlite).await);
+    log_with_a_past(&place).await;
+    let log = EventLog::open_read_only(&place.log(), None).await.expect("a log");
+    let events = log.read_all_stored(Position(0), 100_000).await.expect("read");
+    let stream = events.last().expect("an event").stream.clone();
+    let file = place.folder().join("export.jsonl");
+    for back in [Back::Sqlite, Back::Postgres] {
+        for (sign, is_sound) in [(1, true), (-1, false)] {
+            let mut events = events.clone();
+            events.iter_mut().filter(|event| event.stream == stream).for_each(|event| event.at = Timestamp(sign * event.at.0 - HOUR));
+            let mut out = Vec::new();
+            lines::write(&mut out, &events).expect("written");
+            fs::write(&file, out).expect("written");
+            let other = Place::new(back, Back::Sqlite).await;
+            let target = EventLog::open(&other.log(), other.keys().as_ref(), Arc::new(entrenous::cli::now)).await.expect("a log");
+            entrenous::event_log::copy::import(Export::open(&file).expect("a file"), &target, |_| {}).await.expect("imported");
+            target.close().await;
+            drop(target);
+            let found = findings(&other.log(), &[]).await;
+            assert!(found.is_empty() == is_sound && found.iter().all(|found| found.contains("not later than")), "{back:?}: {found:?}");
+            let no_tree = if back == Back::Sqlite { "update merkle set size = 0, frontier = x''" } else { "update log set tree_size = 0, frontier = ''" };
+            tamper(&other.log(), &format!("update events set hash = null; {no_tree}")).await;
+            let found = findings(&other.log(), &[]).await;
+            assert!(found.iter().any(|found| found.contains("not later than")), "without leaves: {back:?}: {found:?}");
+        }
+    }
 }
 
 #[tokio::test]
