@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use entrenous::cli::new_id;
-use entrenous::domain::event::Position;
+use entrenous::domain::event::{Event, Position, Stream};
 use entrenous::domain::ids::UserId;
+use entrenous::domain::user::UserEvent;
 use entrenous::event_log::copy::{CopyError, copy};
 use entrenous::event_log::{EventLog, StoredEvent};
+use uuid::Uuid;
 
 use crate::event_log::{append, message, stream};
 use crate::support::Server;
@@ -77,6 +79,24 @@ async fn from_postgresql_to_kurrentdb() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn from_kurrentdb_to_a_file() {
     a_copy_is_the_same_and_is_continued(Back::Kurrent, Back::Sqlite, 10).await;
+}
+
+/// KurrentDB is given streams beside each other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_came_before_and_after_an_erasure_does_so_in_kurrentdb() {
+    let (here, there) = (Place::new(Back::Sqlite, Back::Sqlite).await, Place::new(Back::Kurrent, Back::Sqlite).await);
+    let (source, target) = (open(&here).await, open(&there).await);
+    let alice = UserId::from_stored("alice");
+    let erased = Event::User(UserEvent::UserErased { user: alice.clone() });
+    for (stream, expected, event) in
+        [(stream(1), 0, message(1, 1)), (Stream::User(alice), 0, (Uuid::from_u128(2), erased)), (stream(1), 1, message(3, 2)), (stream(2), 0, message(4, 1))]
+    {
+        source.append(append(stream, expected, vec![event])).await.expect("appended");
+    }
+    copy(&source, &target, |_| {}).await.expect("copied");
+    let copied = all(&target).await;
+    let kinds: Vec<_> = copied.iter().map(|event| &*event.kind).collect();
+    assert_eq!(kinds, ["MessageSent", "UserErased", "MessageSent", "MessageSent"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

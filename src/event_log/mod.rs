@@ -218,7 +218,7 @@ impl EventLog {
         match &self.kept {
             Kept::Sqlite(log) => log.orders.import(events).await,
             Kept::Postgres(log) => log.orders.import(events).await,
-            Kept::Kurrent(log) => log.import(events).await,
+            Kept::Kurrent(log) => log.import(&events).await,
         }
     }
 

@@ -28,11 +28,11 @@ use crate::domain::text::MessageText;
 use crate::domain::user::UserEvent;
 use crate::event_log::keys::{Key, Unlocked};
 use personal::{NAME, Opened, PERSONAL, PICTURE, Personal, TEXT};
-pub(super) use shapes::MESSAGE_SENT;
 use shapes::{
-    CONTACTABLE_CHANGED, CONVERSATION_DELETED, CONVERSATION_REOPENED, MESSAGES_READ, PROFILE_UPDATED, SEALED, SECTION_CONFIGURED, USER_BLOCKED, USER_ERASED,
+    CONTACTABLE_CHANGED, CONVERSATION_DELETED, CONVERSATION_REOPENED, MESSAGES_READ, PROFILE_UPDATED, SEALED, SECTION_CONFIGURED, USER_BLOCKED,
     USER_REGISTERED, USER_UNBLOCKED, first, is_first, upcast,
 };
+pub(super) use shapes::{MESSAGE_SENT, USER_ERASED};
 
 /// Why a stored event cannot be read. Never quotes the data.
 #[derive(Debug, Error)]

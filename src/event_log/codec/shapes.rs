@@ -13,7 +13,7 @@ use super::{DecodeError, parse};
 pub(super) const USER_REGISTERED: &str = "UserRegistered";
 pub(super) const CONTACTABLE_CHANGED: &str = "ContactableChanged";
 pub(super) const PROFILE_UPDATED: &str = "ProfileUpdated";
-pub(super) const USER_ERASED: &str = "UserErased";
+pub(in crate::event_log) const USER_ERASED: &str = "UserErased";
 pub(in crate::event_log) const MESSAGE_SENT: &str = "MessageSent";
 pub(super) const MESSAGES_READ: &str = "MessagesRead";
 pub(super) const CONVERSATION_DELETED: &str = "ConversationDeleted";

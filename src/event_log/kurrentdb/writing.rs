@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::connection::Failure;
 use super::{KurrentEventLog, Metadata, UNTOLD, exactly, random_id, read_stream};
 use crate::domain::event::{Position, Stream, Timestamp};
-use crate::event_log::codec::MESSAGE_SENT;
+use crate::event_log::codec::{MESSAGE_SENT, USER_ERASED};
 use crate::event_log::copy::{CopyError, not_written};
 use crate::event_log::orders::{Draft, NotWritten, Outcome, Times};
 use crate::event_log::{LogError, StoredEvent};
@@ -45,12 +45,20 @@ impl KurrentEventLog {
     }
 
     /// Events of another log. Within a window streams are written beside each other, each in its order.
-    pub(in crate::event_log) async fn import(&self, events: Vec<StoredEvent>) -> Result<(), CopyError> {
+    pub(in crate::event_log) async fn import(&self, events: &[StoredEvent]) -> Result<(), CopyError> {
+        // But each erasure after all before it and before all after it: what is written before it is gone from the views.
+        for events in events.chunk_by(|one, next| one.kind != USER_ERASED && next.kind != USER_ERASED) {
+            self.import_streams(events).await?;
+        }
+        Ok(())
+    }
+
+    async fn import_streams(&self, events: &[StoredEvent]) -> Result<(), CopyError> {
         let mut streams: Vec<(String, Vec<StoredEvent>)> = Vec::new();
         for event in events {
             match streams.iter_mut().find(|(name, _)| *name == event.stream) {
-                Some((_, events)) => events.push(event),
-                None => streams.push((event.stream.clone(), vec![event])),
+                Some((_, events)) => events.push(event.clone()),
+                None => streams.push((event.stream.clone(), vec![event.clone()])),
             }
         }
         // Who is registered comes before what they do.
