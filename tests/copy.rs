@@ -6,8 +6,9 @@ use entrenous::cli::new_id;
 use entrenous::domain::event::{Event, Position, Stream};
 use entrenous::domain::ids::UserId;
 use entrenous::domain::user::UserEvent;
-use entrenous::event_log::copy::{CopyError, copy};
+use entrenous::event_log::copy::{CopyError, copy, import};
 use entrenous::event_log::{EventLog, StoredEvent};
+use entrenous::storage::StoreUrl;
 use uuid::Uuid;
 
 use crate::event_log::{append, message, stream};
@@ -167,6 +168,29 @@ async fn an_erasure_under_way_is_copied_and_a_key_that_is_not_is_told() {
         target.is_ready_for(&alice).await.expect("a key of her own there");
         let refused = copy(&source, &target, |_| {}).await;
         assert!(matches!(refused, Err(CopyError::Keys { lacking: 1 })), "{back:?}: {refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn data_that_is_no_json_is_refused_by_kurrentdb_and_copied_anywhere_else() {
+    let (here, there) = (Place::new(Back::Sqlite, Back::Sqlite).await, Place::new(Back::Kurrent, Back::Sqlite).await);
+    let source = open(&here).await;
+    fill(&source, 0..1).await;
+    source.close().await;
+    drop(source);
+    let file = here.folder().join("events.db");
+    for (n, data) in ["{\"user\":", "", " {} "].into_iter().enumerate() {
+        let changed = rusqlite::Connection::open(&file).expect("a file").execute("update events set data = ?1 where position = 3", [data]);
+        assert_eq!(changed.expect("changed"), 1);
+        let source = EventLog::open_read_only(&here.log(), None).await.expect("a log");
+        let target = open(&there).await;
+        let refused = copy(&source, &target, |_| {}).await.expect_err("refused").to_string();
+        assert!(refused.contains("could not be written") && refused.contains("not JSON"), "{data:?}: {refused}");
+        assert!(all(&target).await.is_empty(), "{data:?}: nothing is written");
+        let elsewhere = StoreUrl::Sqlite(here.folder().join(format!("{n}.db")));
+        let target = EventLog::open(&elsewhere, None, Arc::new(entrenous::cli::now)).await.expect("a log");
+        import(source.whole(), &target, |_| {}).await.expect("copied");
+        assert_eq!(as_anywhere(all(&target).await), as_anywhere(all(&source).await));
     }
 }
 

@@ -46,7 +46,10 @@ impl KurrentEventLog {
 
     /// Events of another log. Within a window streams are written beside each other, each in its order.
     pub(in crate::event_log) async fn import(&self, events: &[StoredEvent]) -> Result<(), CopyError> {
-        // But each erasure after all before it and before all after it: what is written before it is gone from the views.
+        if let Some(event) = events.iter().find(|event| !is_plain_json(&event.data)) {
+            return Err(not_written(event, "KurrentDB is given JSON, and its data is not JSON, or has spaces around it"));
+        }
+        // Each erasure after all before it, and before all after it: what is written before it is gone from the views.
         for events in events.chunk_by(|one, next| one.kind != USER_ERASED && next.kind != USER_ERASED) {
             self.import_streams(events).await?;
         }
@@ -186,6 +189,11 @@ impl KurrentEventLog {
 
 fn claim_stream(id: Uuid) -> String {
     format!("message-{id}")
+}
+
+/// Whether data stays as it is where JSON is kept.
+fn is_plain_json(data: &str) -> bool {
+    serde_json::from_str::<&RawValue>(data).is_ok_and(|json| json.get() == data)
 }
 
 fn event_data(event: &StoredEvent) -> EventData {
