@@ -385,7 +385,7 @@ async fn a_pipe_is_refused_where_a_file_is_read_twice() {
 }
 
 #[test]
-fn data_that_is_no_json_is_exported_as_it_is() {
+fn data_that_is_not_what_it_should_be_is_exported_as_it_is() {
     let event = StoredEvent {
         position: Position(1),
         stream: "user-ann".to_owned(),
@@ -399,7 +399,7 @@ fn data_that_is_no_json_is_exported_as_it_is() {
         data: String::new(),
     };
     let folder = tempfile::tempdir().expect("a folder");
-    for data in ["{\"user\":", "{\n}", " {} ", "{\"a\": 1.0}", ""] {
+    for data in ["{\"user\":", "{\n}", " {} ", "{\"a\": 1.0}", "null", ""] {
         let events = [StoredEvent { data: data.to_owned(), ..event.clone() }];
         let mut bytes = Vec::new();
         lines::write(&mut bytes, &events).expect("written");

@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{self, BufRead as _, BufReader, Write};
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 use thiserror::Error;
 use uuid::Uuid;
@@ -34,7 +34,7 @@ struct Line<'a> {
     actor: Option<Cow<'a, str>>,
     correlation_id: Uuid,
     causation_id: Uuid,
-    #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
+    #[serde(borrow, default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     data: Option<&'a RawValue>,
     /// Instead of data that is no JSON, or would not stay as it is.
     #[serde(borrow, default, skip_serializing_if = "Option::is_none")]
@@ -42,6 +42,11 @@ struct Line<'a> {
     /// What people wrote in it is in clear, and not as it is stored.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     opened: bool,
+}
+
+/// Data that is there, `null` too.
+fn given<'a, D: Deserializer<'a>>(deserializer: D) -> Result<Option<&'a RawValue>, D::Error> {
+    Deserialize::deserialize(deserializer).map(Some)
 }
 
 /// Writes events, a line each.
