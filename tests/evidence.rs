@@ -400,7 +400,12 @@ async fn checkpoints_and_proofs_are_made_beside_the_service_and_checked_elsewher
     let data = server.data().to_str().expect("UTF-8");
     let elsewhere = tempfile::tempdir().expect("a folder");
     let file = |name: &str, text: &str| write(elsewhere.path(), name, text);
-    let verifier = succeeds(&["checkpoint", "--data", data, "--verifier"]);
+    let early = file("early", &signer().verifier().to_string());
+    let (ok, out, error) = run(&["prove", "--data", data, "--since", &early]);
+    assert!(!ok && out.is_empty() && error.contains("the key that signed the checkpoint is not here"), "{error}");
+    assert!(!server.file("checkpoint.key").exists(), "none is made for it");
+    let (ok, verifier, told) = run(&["checkpoint", "--data", data, "--verifier"]);
+    assert!(ok && told == format!("{}: a new key of checkpoints was made here\n", server.file("checkpoint.key").display()), "{told}");
     let verifier = verifier.trim();
     let first = file("first", &succeeds(&["checkpoint", "--data", data]));
     assert!(succeeds(&["verify", "--data", data, "--checkpoint", &first]).contains("(3 events): equal"));

@@ -1,6 +1,7 @@
 //! `entrenous checkpoint`, `verify` and `prove`: whether the log is what it was.
 
 use std::fs;
+use std::io::{self, Write as _};
 use std::path::Path;
 
 use anyhow::{Context as _, bail};
@@ -38,6 +39,11 @@ pub(super) fn run_checkpoint(arguments: &CheckpointArguments) -> anyhow::Result<
 pub(super) fn run_prove(arguments: &Prove) -> anyhow::Result<()> {
     run(async {
         let log = arguments.data.open_log(None).await?;
+        let file = key_file(&arguments.key, &arguments.data);
+        // One that was made now signed no earlier checkpoint.
+        if arguments.since.is_some() && !file.exists() {
+            bail!("{}: the key that signed the checkpoint is not here", file.display());
+        }
         let signer = signer(&arguments.key, &arguments.data)?;
         let statement = match (&arguments.event, &arguments.since) {
             (Some(event), _) => prove_inclusion(&log, *event, &signer).await?,
@@ -114,8 +120,15 @@ fn verifier(arguments: &Verify) -> anyhow::Result<CheckpointVerifier> {
     Ok(of_secret(&secret).verifier())
 }
 
+/// The key, made where there is none. Whoever has another's public half is to know: what this one signs does not fit it.
 fn signer(key: &CheckpointKey, data: &Data) -> anyhow::Result<CheckpointSigner> {
-    Ok(of_secret(&keys::secret_of(&key_file(key, data))?))
+    let file = key_file(key, data);
+    let is_new = !file.exists();
+    let secret = keys::secret_of(&file)?;
+    if is_new {
+        let _nobody_reads_it = writeln!(io::stderr(), "{}: a new key of checkpoints was made here", file.display());
+    }
+    Ok(of_secret(&secret))
 }
 
 fn key_file(key: &CheckpointKey, data: &Data) -> std::path::PathBuf {
