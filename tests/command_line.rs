@@ -131,6 +131,22 @@ async fn events_prints_the_log_and_follows_it_beside_the_service() {
     follow.wait().expect("ended");
 }
 
+/// Their key is made after the follower read all that there were.
+#[tokio::test]
+async fn who_registers_is_in_clear_to_whoever_follows_already() {
+    let server = Server::start();
+    server.people(["alice"]).await;
+    let mut follow =
+        Command::new(BINARY).args(["events", "--follow", "--open", "--data"]).arg(server.data()).stdout(Stdio::piped()).spawn().expect("it follows");
+    let mut out = BufReader::new(follow.stdout.take().expect("its output")).lines();
+    out.next().expect("a line").expect("read");
+    server.people(["bob"]).await;
+    let line: Value = serde_json::from_str(&out.next().expect("a line").expect("read")).expect("JSON");
+    assert_eq!((&line["type"], &line["data"]["name"]), (&json!("UserRegistered"), &json!("bob")));
+    follow.kill().expect("ended");
+    follow.wait().expect("ended");
+}
+
 /// A mistyped folder is told once, and nothing is begun in it.
 #[test]
 fn commands_on_no_log_are_errors_and_make_nothing() {

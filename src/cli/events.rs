@@ -6,7 +6,7 @@ use super::arguments::{EventFormat, Events};
 use super::progress;
 use crate::audit::lines;
 use crate::domain::event::Position;
-use crate::event_log::{EventLog, StoredEvent};
+use crate::event_log::{EventLog, LogError, StoredEvent};
 
 /// Events written at once.
 const BATCH: usize = 1_000;
@@ -31,7 +31,7 @@ async fn print_log(events: &Events) -> anyhow::Result<()> {
     let mut walk = log.walk(selection.clone(), Position(0)).await?;
     loop {
         let batch = walk.next(BATCH, PATIENCE).await?;
-        write(&mut out, events, &opened(&log, events, batch))?;
+        write(&mut out, events, &opened(&log, events, batch).await?)?;
         bar.set_position(walk.looked().unwrap_or_default().0);
         if walk.is_over() {
             break;
@@ -45,7 +45,7 @@ async fn print_log(events: &Events) -> anyhow::Result<()> {
             tokio::select! {
                 batch = follow.next_stored(BATCH) => {
                     let wanted: Vec<_> = batch?.into_iter().filter(|event| selection.takes(event)).collect();
-                    write(&mut out, events, &opened(&log, events, wanted))?;
+                    write(&mut out, events, &opened(&log, events, wanted).await?)?;
                 }
                 _ = tokio::signal::ctrl_c() => break,
             }
@@ -56,13 +56,14 @@ async fn print_log(events: &Events) -> anyhow::Result<()> {
 }
 
 /// The events with what people wrote in clear, where that is wanted.
-fn opened(log: &EventLog, asked: &Events, mut events: Vec<StoredEvent>) -> Vec<StoredEvent> {
+async fn opened(log: &EventLog, asked: &Events, mut events: Vec<StoredEvent>) -> Result<Vec<StoredEvent>, LogError> {
     if asked.open || asked.format == EventFormat::Table {
-        for event in &mut events {
-            event.data = log.reveal(event);
+        let revealed = log.reveal(&events).await?;
+        for (event, data) in events.iter_mut().zip(revealed) {
+            event.data = data;
         }
     }
-    events
+    Ok(events)
 }
 
 const HEADER: &str = "  POSITION  AT                           TYPE                  ACTOR             STREAM AND VERSION, DATA";

@@ -279,12 +279,6 @@ impl EventLog {
         Ok(self.decode_all(vec![event]).await?.remove(0))
     }
 
-    /// An event's data with what people wrote in clear, as far as it can be opened: null where it was erased.
-    #[must_use]
-    pub fn reveal(&self, event: &StoredEvent) -> String {
-        codec::reveal(&event.data, event.id, |name| self.keys.unlocked(name))
-    }
-
     /// The events of a stream after a version, in order, at most `limit`.
     ///
     /// # Errors

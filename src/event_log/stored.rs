@@ -1,12 +1,14 @@
 //! Events as they are stored, and as this version reads them.
 
+use std::cell::RefCell;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::LogError;
 use super::codec::{self, DecodeError};
 use super::keys::{Keyring, Unlocked};
+use super::{EventLog, LogError};
 use crate::domain::event::{Event, Metadata, Position, RecordedEvent, Stream, Timestamp, UnknownStream};
 use crate::domain::ids::UserId;
 
@@ -82,5 +84,35 @@ impl StoredEvent {
     /// Why it cannot.
     pub fn check(&self) -> Result<Event, DecodeError> {
         codec::decode(&self.kind, &self.data, self.id, |_| Unlocked::Destroyed)
+    }
+}
+
+impl EventLog {
+    /// The data of each event with what people wrote in clear, as far as it can be opened: null where it was erased.
+    ///
+    /// # Errors
+    /// When the keys cannot be read.
+    pub async fn reveal(&self, events: &[StoredEvent]) -> Result<Vec<String>, LogError> {
+        let (revealed, lacks) = self.reveal_known(events);
+        if lacks.is_empty() {
+            return Ok(revealed);
+        }
+        // Another process may have made the key, or destroyed it, since.
+        self.keys.look_up(lacks.into_iter().collect()).await?;
+        Ok(self.reveal_known(events).0)
+    }
+
+    /// The same with the keys that are known here, and the names of those that are not.
+    fn reveal_known(&self, events: &[StoredEvent]) -> (Vec<String>, HashSet<String>) {
+        let lacks = RefCell::new(HashSet::new());
+        let unlocked = |name: &str| {
+            let key = self.keys.unlocked(name);
+            if matches!(key, Unlocked::Unknown) {
+                lacks.borrow_mut().insert(name.to_owned());
+            }
+            key
+        };
+        let revealed = events.iter().map(|event| codec::reveal(&event.data, event.id, unlocked)).collect();
+        (revealed, lacks.into_inner())
     }
 }

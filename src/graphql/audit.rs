@@ -4,9 +4,10 @@ use async_graphql::connection::PageInfo;
 use async_graphql::{Context, Error, ID, InputObject, Object, Result, SimpleObject};
 
 use super::cursors::Cursor as _;
-use super::errors::bad_input;
+use super::errors::{TopLevel as _, bad_input};
 use super::session::Session;
 use super::types::DateTime;
+use crate::app::AppError;
 use crate::app::events::{EventPage, Selection, StoredEvent};
 use crate::domain::event::{Position, UnknownStream};
 use crate::domain::ids::UserId;
@@ -100,8 +101,10 @@ impl LoggedEvent {
     }
 
     /// What happened, as JSON. What people wrote is in clear, or null where its author was erased.
-    async fn data(&self, context: &Context<'_>) -> String {
-        Session::of(context).app.log().reveal(&self.0)
+    async fn data(&self, context: &Context<'_>) -> Result<String> {
+        let session = Session::of(context);
+        let revealed = session.app.log().reveal(std::slice::from_ref(&self.0)).await.map_err(AppError::from);
+        Ok(revealed.top_level(session)?.concat())
     }
 
     /// The same just as it is stored: what people wrote is sealed.
