@@ -24,7 +24,7 @@ use crate::storage::StoreUrl;
 const PAUSE: Duration = Duration::from_millis(200);
 /// How often at most.
 const LOOKS: usize = 600;
-/// How often at most once only what nobody is shown is left: a service that has yet to go over to other views, or waits for somebody who
+/// How often at most once the log tells of it: a service that has yet to go over to other views, or waits for somebody who
 /// reads, does it within two seconds.
 const LAST_LOOKS: usize = 25;
 
@@ -91,8 +91,8 @@ async fn ask_the_service(log: &EventLog, user: &UserId) -> anyhow::Result<()> {
             None => bail!("{user} is not registered"),
             Some(requested) if requested.is_told && last_looks == LAST_LOOKS => {
                 bail!(
-                    "{user} is erased but for what a rebuild has of the views of before, or pages of the views that cannot be written anew yet; \
-                     the service removes it when it can"
+                    "{user} is erased but for what is left of it in the views: much has to be folded, a rebuild has those of before, or pages \
+                     cannot be written anew yet. The service removes it when it can"
                 )
             }
             Some(requested) => last_looks += usize::from(requested.is_told),

@@ -1,4 +1,4 @@
-//! One author's key: what it seals, and the name that it is known by.
+//! One author's key: what it seals, and the name that it is known by. Opens nothing that was sealed elsewhere.
 
 use std::sync::Arc;
 
@@ -24,14 +24,14 @@ impl Key {
         Self { name: URL_SAFE_NO_PAD.encode(&name[..9]).into(), secret }
     }
 
-    pub(super) fn generate() -> Self {
-        Self::new(Aes256GcmSiv::generate_key(OsRng).into())
-    }
-
     /// What events name it by.
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    pub(super) fn generate() -> Self {
+        Self::new(Aes256GcmSiv::generate_key(OsRng).into())
     }
 
     /// Seals a text for its place: the event, and the field in it. The same again gives the same, so that an append that
