@@ -34,6 +34,7 @@ async fn requests_that_are_none_have_their_status() {
         (json_body("{}"), 400, "BAD_USER_INPUT"),
         (json_body("{\"query\":\"{me{id}}\",\"variables\":[]}"), 400, "BAD_USER_INPUT"),
         (post(&server, &alice).header("content-type", "text/plain").body("{\"query\":\"{me{id}}\"}"), 415, "BAD_USER_INPUT"),
+        (post(&server, &alice).header("content-encoding", "gzip").json(&json!({ "query": "{ me { id } }" })), 415, "BAD_USER_INPUT"),
         (json_body("{\"query\":\"{me{id}}\"}").header("accept", "text/html"), 406, "BAD_USER_INPUT"),
         (Client::new().request(Method::PUT, format!("{}/graphql", server.url)).bearer_auth(&alice.token), 405, "BAD_USER_INPUT"),
         (get("query=%7Bme%7Bid%7D%7D&variables=x"), 400, "BAD_USER_INPUT"),
@@ -76,7 +77,7 @@ async fn documents_that_cannot_be_executed_have_their_code() {
         ("query A { me { id } } query B { me { id } }", "GRAPHQL_VALIDATION_FAILED"),
         ("mutation { sendMessage(input: { to: \"bob\", text: \"x\", colour: \"red\" }) { message { id } } }", "GRAPHQL_VALIDATION_FAILED"),
         (&deep, "QUERY_TOO_COMPLEX"),
-        (&deeper, "GRAPHQL_PARSE_FAILED"),
+        (&deeper, "QUERY_TOO_COMPLEX"),
         (wide, "QUERY_TOO_COMPLEX"),
     ];
     for (query, code) in cases {
@@ -87,6 +88,8 @@ async fn documents_that_cannot_be_executed_have_their_code() {
         assert_eq!((older.status, older.code(), older.body.get("data")), (200, code, None), "{query}");
     }
     assert_eq!(server.events(), 1);
+    let unfinished = alice.request("{ me { id", json!({})).await;
+    assert_eq!(unfinished.body["errors"].as_array().map(Vec::len), Some(1), "each error is told once: {}", unfinished.body);
 }
 
 #[tokio::test]

@@ -91,7 +91,7 @@ async fn what_the_specification_refuses_is_not_half_executed() {
         (format!("mutationx {{ {} }}", send("\"bob\"", "\"x\"")), "GRAPHQL_PARSE_FAILED"),
         ("{ me { id } me { id: name } }".to_owned(), "GRAPHQL_VALIDATION_FAILED"),
         ("{ me { __typename @odd } }".to_owned(), "GRAPHQL_VALIDATION_FAILED"),
-        (deep, "GRAPHQL_PARSE_FAILED"),
+        (deep, "QUERY_TOO_COMPLEX"),
     ] {
         let refused = alice.request(&query, json!({})).await;
         assert_eq!((refused.code(), refused.body.get("data")), (code, None), "{query}: {}", refused.body);

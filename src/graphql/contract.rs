@@ -53,10 +53,16 @@ impl Contract {
     /// Parses a document.
     ///
     /// # Errors
-    /// `GRAPHQL_PARSE_FAILED`.
+    /// `GRAPHQL_PARSE_FAILED`, or `QUERY_TOO_COMPLEX` for one that is nested too deep to be read.
     pub(super) fn parse(text: &str) -> Result<ast::Document, Box<Response>> {
-        let parsed = Parser::new().recursion_limit(MAX_NESTING).parse_ast(text, "document.graphql");
-        parsed.map_err(|failed| Box::new(Response::refused(errors(&failed.errors), Code::ParseFailed)))
+        let mut parser = Parser::new().recursion_limit(MAX_NESTING);
+        parser.parse_ast(text, "document.graphql").map_err(|failed| {
+            Box::new(if parser.recursion_reached() > MAX_NESTING {
+                Code::QueryTooComplex.response(&format!("the document is nested more than {MAX_NESTING} deep"))
+            } else {
+                Response::refused(errors(&failed.errors), Code::ParseFailed)
+            })
+        })
     }
 
     /// Validates a document that was measured before.
@@ -82,7 +88,10 @@ fn errors(diagnostics: &DiagnosticList) -> Vec<ServerError> {
         let locations = error.locations.into_iter().map(position).collect();
         ServerError { locations, ..ServerError::new(error.message, None) }
     };
-    diagnostics.iter().map(|diagnostic| error(diagnostic.to_json())).collect()
+    let mut errors: Vec<_> = diagnostics.iter().map(|diagnostic| error(diagnostic.to_json())).collect();
+    // A document that ends too early is found to, by every level that it leaves open.
+    errors.dedup();
+    errors
 }
 
 fn position(LineColumn { line, column }: LineColumn) -> Pos {

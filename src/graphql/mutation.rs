@@ -22,7 +22,7 @@ use crate::read_store::UserView;
 pub(super) struct SendMessageInput {
     to: ID,
     text: String,
-    /// A UUID that the client chose: with it a retry is safe.
+    /// A UUID that the client chose: with it a retry is safe. A message has it in lower case.
     message_id: Option<ID>,
 }
 

@@ -119,6 +119,9 @@ impl<'a> Exchange<'a> {
         if !negotiation::is_json(self.headers) {
             return Err(self.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::BadUserInput, "send `Content-Type: application/json` in UTF-8"));
         }
+        if negotiation::is_packed(self.headers) {
+            return Err(self.refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::BadUserInput, "send the body as it is, without `Content-Encoding`"));
+        }
         let identity = self.verify()?;
         let max = self.service.0.limits.body;
         let body = body::read(body, max).await.map_err(|unread| self.refuse(unread.status(), Code::BadUserInput, &unread.to_string()))?;

@@ -98,6 +98,11 @@ pub(super) fn is_json(headers: &HeaderMap) -> bool {
     json && parts.all(utf8)
 }
 
+/// Whether a request's body is packed. None is unpacked: a small one could become of any size.
+pub(super) fn is_packed(headers: &HeaderMap) -> bool {
+    headers.get(header::CONTENT_ENCODING).is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
