@@ -13,7 +13,7 @@ use async_graphql::{Request, ValidationMode};
 use futures_util::stream::BoxStream;
 use futures_util::{FutureExt as _, StreamExt as _, stream};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tracing::Instrument as _;
 
 use super::contract::Contract;
@@ -29,6 +29,10 @@ use super::{Schema, build, sdl};
 use crate::app::quota::Quota;
 use crate::domain::ids::UserId;
 use crate::metrics::{METRICS, RATE_LIMITED};
+
+/// How long a refusal takes for which there was no room. Clients that ask again as soon as they are refused, as none should, would
+/// otherwise be refused so often that little else is done.
+const REFUSAL: Duration = Duration::from_millis(500);
 
 /// What an operator can set.
 #[derive(Clone, Debug)]
@@ -157,8 +161,10 @@ impl Executor {
 
     /// Executes a query or a mutation, if there is room for it. A panic of a resolver is a masked error, told to the operator.
     pub async fn execute(&self, operation: Operation, session: Arc<Session>) -> Response {
-        let Some(_share) = self.shares.take(session.viewer.id()) else { return Code::RateLimited.response("too many operations of this user run at once") };
-        let Ok(_room) = self.room.try_acquire() else { return Code::Unavailable.response(session.language.busy()) };
+        let Some(_share) = self.shares.take(session.viewer.id()) else {
+            return refused_later(operation, Code::RateLimited.response("too many operations of this user run at once")).await;
+        };
+        let Ok(_room) = self.room.try_acquire() else { return refused_later(operation, Code::Unavailable.response(session.language.busy())).await };
         let Operation { kind, plan: Plan { document, shape, size }, .. } = operation;
         if size.sends > 0
             && let Err(error) = session.app.admit_sends(&session.viewer, size.sends).top_level(&session)
@@ -206,6 +212,13 @@ impl Executor {
         };
         responses.enumerate().map(answer).boxed()
     }
+}
+
+/// Nothing of the operation is held meanwhile.
+async fn refused_later(operation: Operation, refusal: Response) -> Response {
+    drop(operation);
+    sleep(REFUSAL).await;
+    refusal
 }
 
 fn planned_request(document: ExecutableDocument, session: &Arc<Session>) -> Request {
