@@ -155,11 +155,11 @@ pub(super) struct MessageEdge {
 }
 
 impl MessageConnection {
-    /// From the messages numbered `from` and following, of `visible` in all.
-    pub(super) fn of(messages: Vec<Message>, from: u64, visible: u64) -> Self {
-        let to = from + messages.len() as u64;
+    /// From the messages of a run, in order.
+    pub(super) fn of(messages: Vec<Message>, run: MessageRun) -> Self {
+        let MessageRun { from, has_previous, has_next, .. } = run;
         let edges: Vec<_> = (from..).zip(messages).map(|(number, node)| MessageEdge { cursor: MessageNumber(number).encode(), node }).collect();
-        let page_info = page_info(from > 1 && visible > 0, to <= visible, edges.first().map(|edge| &edge.cursor), edges.last().map(|edge| &edge.cursor));
+        let page_info = page_info(has_previous, has_next, edges.first().map(|edge| &edge.cursor), edges.last().map(|edge| &edge.cursor));
         Self { edges: Rows(edges), page_info }
     }
 }
@@ -180,13 +180,35 @@ macro_rules! ready_edges {
 }
 ready_edges!(UserEdge, ConversationEdge, MessageEdge);
 
-/// Which messages a slice asks for, both ends included, of those numbered 1 to `visible`.
-pub(super) fn message_run(slice: &Slice<MessageNumber>, visible: u64) -> std::ops::RangeInclusive<u64> {
-    let low = slice.after.map_or(1, |after| after.0.saturating_add(1));
-    let high = slice.before.map_or(visible, |before| before.0.saturating_sub(1).min(visible));
-    match slice.take {
-        Take::First(count) => low..=high.min(low.saturating_add(count as u64).saturating_sub(1)),
-        Take::Last(count) => low.max((high + 1).saturating_sub(count as u64))..=high,
+/// Which messages a slice asks for, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct MessageRun {
+    pub from: u64,
+    pub to: u64,
+    has_previous: bool,
+    has_next: bool,
+}
+
+impl MessageRun {
+    /// Of the messages numbered 1 to `visible`. Whether there are more is told as of every connection: in the direction of the count
+    /// up to the slice's other place, and backwards wherever it begins at one.
+    pub(super) fn of(slice: &Slice<MessageNumber>, visible: u64) -> Self {
+        let low = slice.after.map_or(1, |after| after.0.saturating_add(1));
+        let high = slice.before.map_or(visible, |before| before.0.saturating_sub(1).min(visible));
+        match slice.take {
+            Take::First(count) => {
+                let to = high.min(low.saturating_add(count as u64).saturating_sub(1));
+                Self { from: low, to, has_previous: slice.after.is_some(), has_next: to < high }
+            }
+            Take::Last(count) => {
+                let from = low.max((high + 1).saturating_sub(count as u64));
+                Self { from, to: high, has_previous: from > low, has_next: slice.before.is_some() }
+            }
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.from > self.to
     }
 }
 
@@ -197,8 +219,8 @@ mod tests {
     #[test]
     fn a_slice_of_a_history_is_a_run_of_numbers() {
         let run = |after: Option<u64>, before: Option<u64>, take| {
-            let run = message_run(&Slice { after: after.map(MessageNumber), before: before.map(MessageNumber), take }, 10);
-            (*run.start(), *run.end())
+            let run = MessageRun::of(&Slice { after: after.map(MessageNumber), before: before.map(MessageNumber), take }, 10);
+            (run.from, run.to)
         };
         assert_eq!(run(None, None, Take::First(3)), (1, 3));
         assert_eq!(run(Some(3), None, Take::First(3)), (4, 6));
@@ -207,9 +229,9 @@ mod tests {
         assert_eq!(run(None, Some(8), Take::Last(3)), (5, 7));
         assert_eq!(run(None, Some(2), Take::Last(3)), (1, 1));
         assert_eq!(run(Some(2), Some(5), Take::First(9)), (3, 4));
-        assert!(message_run(&Slice { after: Some(MessageNumber(u64::MAX)), before: None, take: Take::First(3) }, 10).is_empty());
-        assert!(message_run(&Slice { after: None, before: None, take: Take::First(0) }, 10).is_empty());
-        assert!(message_run(&Slice { after: None, before: None, take: Take::Last(0) }, 10).is_empty());
-        assert!(message_run(&Slice { after: None, before: None, take: Take::Last(5) }, 0).is_empty());
+        assert!(MessageRun::of(&Slice { after: Some(MessageNumber(u64::MAX)), before: None, take: Take::First(3) }, 10).is_empty());
+        assert!(MessageRun::of(&Slice { after: None, before: None, take: Take::First(0) }, 10).is_empty());
+        assert!(MessageRun::of(&Slice { after: None, before: None, take: Take::Last(0) }, 10).is_empty());
+        assert!(MessageRun::of(&Slice { after: None, before: None, take: Take::Last(5) }, 0).is_empty());
     }
 }

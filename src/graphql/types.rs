@@ -9,7 +9,7 @@ use async_graphql::resolver_utils::enum_value;
 use async_graphql::{Context, Enum, ID, InputValueError, InputValueResult, Interface, Object, Result, Scalar, ScalarType, Value};
 use jiff::Timestamp as Instant;
 
-use super::connection::{MessageConnection, PageArguments, message_run};
+use super::connection::{MessageConnection, MessageRun, PageArguments};
 use super::cursors::MessageNumber;
 use super::errors::{TopLevel, internal};
 use super::json::Json;
@@ -283,14 +283,12 @@ impl Conversation {
         before: Option<String>,
     ) -> Result<MessageConnection> {
         let slice = PageArguments { first, after, last, before }.slice::<MessageNumber>()?;
-        let visible = self.visible();
-        let run = message_run(&slice, visible);
-        let (from, to) = (*run.start(), *run.end());
-        let rows =
-            if run.is_empty() { vec![] } else { self.session.messages.load(Run { conversation: self.key(), from, to }).await.top_level(&self.session)? };
+        let run = MessageRun::of(&slice, self.visible());
+        let wanted = Run { conversation: self.key(), from: run.from, to: run.to };
+        let rows = if run.is_empty() { vec![] } else { self.session.messages.load(wanted).await.top_level(&self.session)? };
         self.session.learn_me_for(context.look_ahead().field("edges").field("node")).await?;
         let message = |row| Message { session: Arc::clone(&self.session), contact: Some(Arc::clone(&self.view)), row };
-        Ok(MessageConnection::of(rows.into_iter().map(message).collect(), from, visible))
+        Ok(MessageConnection::of(rows.into_iter().map(message).collect(), run))
     }
 }
 

@@ -132,14 +132,20 @@ async fn a_page_is_of_fifty_unless_asked_otherwise_and_within_both_bounds() {
         assert_eq!(ids(&plain), expected[..50], "{field}");
         assert_eq!(plain["pageInfo"], json!({ "hasNextPage": true, "hasPreviousPage": false }), "{field}");
         let (low, high) = (cursor(9), cursor(20));
-        for (arguments, wanted) in [
-            (format!("after: \"{low}\", before: \"{high}\""), &expected[10..20]),
-            (format!("first: 3, after: \"{low}\", before: \"{high}\""), &expected[10..13]),
-            (format!("last: 3, after: \"{low}\", before: \"{high}\""), &expected[17..20]),
-            (format!("last: 5, after: \"{low}\""), &expected[expected.len() - 5..]),
-            (format!("first: 5, before: \"{high}\""), &expected[..5]),
+        // What is left out is counted between the two places (Relay's specification, §4.4).
+        for (arguments, wanted, has_previous, has_next) in [
+            (format!("after: \"{low}\", before: \"{high}\""), 10..20, true, false),
+            (format!("first: 3, after: \"{low}\", before: \"{high}\""), 10..13, true, true),
+            (format!("last: 3, after: \"{low}\", before: \"{high}\""), 17..20, true, true),
+            (format!("last: 5, after: \"{low}\""), expected.len() - 5..expected.len(), true, false),
+            (format!("last: 50, after: \"{low}\""), 10..expected.len(), false, false),
+            (format!("first: 5, before: \"{high}\""), 0..5, false, true),
+            (format!("first: 20, before: \"{high}\""), 0..20, false, false),
+            (format!("first: 9, after: \"{}\", before: \"{high}\"", cursor(19)), 20..20, true, false),
         ] {
-            assert_eq!(ids(&page(field, &arguments).await), *wanted, "{field}({arguments})");
+            let page = page(field, &arguments).await;
+            assert_eq!(ids(&page), expected[wanted], "{field}({arguments})");
+            assert_eq!(page["pageInfo"], json!({ "hasNextPage": has_next, "hasPreviousPage": has_previous }), "{field}({arguments})");
         }
     }
 }
