@@ -53,6 +53,25 @@ export function listen(what, then, signal) {
   heard.addEventListener(what, (event) => then(/** @type {CustomEvent} */ (event).detail), { signal });
 }
 
+/** @type {Map<string, number>} which event was the last to tell of somebody */
+const told = new Map();
+let events = 0;
+
+/** Whose rows the inbox has not told of since now: what is answered of the others may be older than what it told. */
+export function asOfNow() {
+  const now = events;
+  return (/** @type {string} */ contact) => (told.get(contact) ?? 0) <= now;
+}
+
+/**
+ * A command's payload, without what the inbox has told of meanwhile.
+ * @param {string} name @param {Record<string, unknown>} input @param {string} fields
+ */
+async function change(name, input, fields) {
+  const isLatest = asOfNow(), { user, conversation, ...payload } = await command(name, input, fields);
+  return { ...payload, user: user && isLatest(user.id) && user, conversation: conversation && isLatest(conversation.contact.id) && conversation };
+}
+
 /** Learns who the viewer is and what the section looks like. */
 async function learn() {
   const data = await ask(`{ me { ${USER} } roles chatSection { ${SECTION} } }`);
@@ -74,13 +93,17 @@ export async function start(forbidden) {
 
 /** @param {any} event */
 function happened(event) {
+  const contact = event.contact ?? event.conversation?.contact;
+  if (contact) told.set(contact.id, ++events);
   switch (event.__typename) {
     case 'MessageAdded':
       if (!event.message.mine) announce(words.says(event.message.sender.name, event.message.text));
       return tell('message', { message: event.message, row: event.conversation });
-    case 'ConversationChanged': return tell('surfaced', event.conversation);
-    case 'ConversationRemoved': return tell('removed', event.contact);
-    case 'ContactChanged': return learnOf(event.contact);
+    case 'ConversationChanged':
+      learnOf(contact);
+      return tell('surfaced', event.conversation);
+    case 'ConversationRemoved': return tell('removed', contact);
+    case 'ContactChanged': return learnOf(contact);
     case 'ChatSectionChanged':
       chat.section = event.chatSection;
       return tell('section', event.chatSection);
@@ -106,24 +129,25 @@ export const said = (failure) => (failure instanceof Failure && (failure.message
 
 /** @param {{ id: string, to: string, text: string }} message */
 export async function send({ id, to, text }) {
-  const { message, conversation } = await command('sendMessage', { to, text, messageId: id }, `message { ${MESSAGE} } conversation { ${ROW} }`);
-  tell('message', { message, row: conversation });
+  const { message, conversation } = await change('sendMessage', { to, text, messageId: id }, `message { ${MESSAGE} } conversation { ${ROW} }`);
+  // Sent once more, it may be of a conversation that was deleted since.
+  if (conversation) tell('message', { message, row: conversation });
 }
 
 /** @param {string} user @param {string} [upTo] a message's id */
 export async function markAsRead(user, upTo) {
-  learnFrom(await command('markAsRead', { with: user, upTo }, `conversation { ${ROW} }`));
+  learnFrom(await change('markAsRead', { with: user, upTo }, `conversation { ${ROW} }`));
 }
 
 /** @param {User} user */
 export async function block(user) {
-  learnFrom(await command('blockUser', { userId: user.id }, `user { ${USER} } conversation { ${ROW} }`));
+  learnFrom(await change('blockUser', { userId: user.id }, `user { ${USER} } conversation { ${ROW} }`));
 }
 
 /** @param {User} user */
 export async function unblock(user) {
   try {
-    const payload = await command('unblockUser', { userId: user.id }, `revealedCount user { ${USER} } conversation { ${ROW} }`);
+    const payload = await change('unblockUser', { userId: user.id }, `revealedCount user { ${USER} } conversation { ${ROW} }`);
     if (payload.conversation) tell('surfaced', payload.conversation);
     learnFrom(payload);
     notify(words.revealed(payload.revealedCount));
@@ -136,25 +160,25 @@ export async function unblock(user) {
 
 /** Without the row of a conversation that has no message yet. @param {string} user @returns {Promise<void>} */
 export async function open(user) {
-  const { conversation } = await command('openConversation', { with: user }, `conversation { ${ROW} }`);
+  const { conversation } = await change('openConversation', { with: user }, `conversation { ${ROW} }`);
   if (conversation?.lastMessageAt) tell('surfaced', conversation);
 }
 
 /** @param {User} user */
 export async function remove(user) {
-  const { warning } = await command('deleteConversation', { with: user.id }, 'warning');
-  tell('removed', user);
+  const isLatest = asOfNow(), { warning } = await command('deleteConversation', { with: user.id }, 'warning');
+  if (isLatest(user.id)) tell('removed', user);
   notify(warning ? words.deletedBlocked : words.deleted);
 }
 
 /** @param {boolean} contactable */
 export async function setContactable(contactable) {
-  learnFrom(await command('toggleContactable', { contactable }, `user { ${USER} }`));
+  learnFrom(await change('toggleContactable', { contactable }, `user { ${USER} }`));
 }
 
 /** @param {{ name: string, avatarUrl?: string }} profile */
 export async function updateProfile(profile) {
-  learnFrom(await command('updateProfile', profile, `user { ${USER} }`));
+  learnFrom(await change('updateProfile', profile, `user { ${USER} }`));
 }
 
 /** @param {{ title?: string, listTemplate?: number, detailTemplate?: number }} design */

@@ -1,6 +1,6 @@
 // A conversation: its history in windows, what waits to be sent, and the composer.
 
-import { MESSAGE, ROW, USER, chat, listen, markAsRead, said, unblock } from './chat.js';
+import { MESSAGE, ROW, USER, asOfNow, chat, listen, markAsRead, said, unblock } from './chat.js';
 import { backLink, icon, make, notify, photo } from './dom.js';
 import { ask } from './graphql.js';
 import { discard, draft, keepDraft, onChange, post, retry, waitingFor } from './outbox.js';
@@ -37,7 +37,11 @@ export function drawMessage({ text, mine, sender }, { detailTemplate }, ...under
  * @param {string} id @param {AbortSignal} signal
  */
 export async function conversation(id, signal) {
-  const data = await ask(`query ($id: ID!) { user(id: $id) { ${USER} } conversation(with: $id) { ${ROW} } }`, { id });
+  let isLatest, data;
+  do {
+    isLatest = asOfNow();
+    data = await ask(`query ($id: ID!) { user(id: $id) { ${USER} } conversation(with: $id) { ${ROW} } }`, { id });
+  } while (!isLatest(id));
   /** @type {User | null} */
   let contact = data.user;
   if (!contact || contact.id === chat.me.id) return make('p', { class: 'empty' }, words.unknownPerson);

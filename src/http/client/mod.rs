@@ -1,5 +1,5 @@
 //! The chat client at `/`: the files of this folder, which talk to the service by its public GraphQL alone. They are
-//! served as they are, but for their comments and margins, which only cost those who download them.
+//! served as they are, but for their comments, margins and ends of lines, which only cost those who download them.
 
 use std::sync::LazyLock;
 
@@ -52,8 +52,8 @@ static FILES: LazyLock<[File; 16]> = LazyLock::new(|| {
 impl File {
     fn of(name: &'static str, kind: &'static str, source: &str) -> Self {
         let text = match kind {
-            SCRIPT => without_comments(source),
-            STYLE => [(": ", ":"), ("; ", ";"), (", ", ","), (" { ", "{"), (" }", "}")]
+            SCRIPT => without_comments(source).replace(";\n", ";"),
+            STYLE => [(": ", ":"), ("; ", ";"), (", ", ","), (" { ", "{"), (" }", "}"), (";}", "}"), ("}\n", "}")]
                 .iter()
                 .fold(without_margin(source), |text, (long, short)| text.replace(long, short)),
             _ => source.to_owned(),

@@ -1,6 +1,6 @@
 // The conversation list: which rows there are, in their order, as far as they were asked for; and how one looks.
 
-import { ROW, block, chat, listen, markAsRead, remove, said, unblock } from './chat.js';
+import { ROW, asOfNow, block, chat, listen, markAsRead, remove, said, unblock } from './chat.js';
 import { confirm, find, icon, iconButton, make, notify, photo } from './dom.js';
 import { ask } from './graphql.js';
 import { swipe } from './swipe.js';
@@ -15,7 +15,7 @@ const ORDER = 'entrenous:order';
 /** @type {Record<Action, string>} */
 const ICONS = { MARK_AS_READ: 'check', BLOCK: 'block', UNBLOCK: 'unblock', DELETE: 'delete' };
 
-/** @type {Map<string, Row>} by contact */
+/** @type {Map<string, Row>} by contact, also further on than what was asked for */
 const rows = new Map();
 /** Where the next page begins, and the last row of the one before; null at the end. @type {{ cursor: string, last: Row } | null} */
 let rest = null;
@@ -32,22 +32,21 @@ function compare(a, b) {
 }
 
 async function load() {
-  const turn = ++asked, after = rest?.cursor;
+  const turn = ++asked, after = rest?.cursor, isLatest = asOfNow();
   const query = `query ($order: ConversationOrder, $first: Int, $after: String) { conversations(order: $order, first: $first, after: $after) {
     edges { cursor node { ${ROW} } } pageInfo { hasNextPage endCursor } } }`;
   const { conversations } = await ask(query, { order: isNewestFirst ? 'NEWEST_FIRST' : 'OLDEST_FIRST', first: PAGE, after });
   if (turn !== asked) return;
-  if (!after) rows.clear();
-  for (const { node } of conversations.edges) rows.set(node.contact.id, node);
+  if (!after) for (const contact of rows.keys()) if (isLatest(contact)) rows.delete(contact);
+  for (const { node } of conversations.edges) if (isLatest(node.contact.id)) rows.set(node.contact.id, node);
   const { hasNextPage, endCursor } = conversations.pageInfo;
   rest = hasNextPage ? { cursor: endCursor, last: conversations.edges.at(-1).node } : null;
   draw();
 }
 
-/** A row is as it is now: in its place, or further on than what was asked for. @param {Row} row */
+/** A row is as it is now. @param {Row} row */
 function put(row) {
-  if (rest && compare(row, rest.last) > 0) rows.delete(row.contact.id);
-  else rows.set(row.contact.id, row);
+  rows.set(row.contact.id, row);
   draw();
 }
 
@@ -59,7 +58,7 @@ const reload = () => {
 function draw() {
   const list = find('rows', HTMLElement), focused = document.activeElement?.closest('[data-contact]');
   const label = document.activeElement?.getAttribute('data-part');
-  const sorted = [...rows.values()].sort(compare);
+  const sorted = [...rows.values()].filter((row) => !rest || compare(row, rest.last) <= 0).sort(compare);
   list.replaceChildren(...sorted.map((row) => make('li', { 'data-contact': row.contact.id }, drawRow(row, chat.section))));
   find('more', HTMLElement).hidden = !rest;
   find('empty-list', HTMLElement).hidden = sorted.length > 0;
