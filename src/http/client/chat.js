@@ -129,7 +129,11 @@ export const said = (failure) => (failure instanceof Failure && (failure.message
 
 /** @param {{ id: string, to: string, text: string }} message */
 export async function send({ id, to, text }) {
-  const { message, conversation } = await change('sendMessage', { to, text, messageId: id }, `message { ${MESSAGE} } conversation { ${ROW} }`);
+  const { message, conversation } = await change('sendMessage', { to, text, messageId: id }, `message { ${MESSAGE} } conversation { ${ROW} }`).catch((failure) => {
+    // The inbox tells of contacts alone, not of what a stranger allows.
+    if (failure.code === 'NOT_CONTACTABLE') void ask(`query ($id: ID!) { user(id: $id) { ${USER} } }`, { id: to }).then(learnFrom, () => {});
+    throw failure;
+  });
   // Sent once more, it may be of a conversation that was deleted since.
   if (conversation) tell('message', { message, row: conversation });
 }
@@ -176,7 +180,7 @@ export async function setContactable(contactable) {
   learnFrom(await change('toggleContactable', { contactable }, `user { ${USER} }`));
 }
 
-/** @param {{ name: string, avatarUrl?: string }} profile */
+/** @param {{ name?: string, avatarUrl?: string }} profile */
 export async function updateProfile(profile) {
   learnFrom(await change('updateProfile', profile, `user { ${USER} }`));
 }

@@ -49,42 +49,54 @@ export async function conversation(id, signal) {
   let row = data.conversation;
 
   const head = make('header', { class: 'bar' });
-  const log = make('ol', { class: 'messages', tabindex: 0, 'aria-label': words.messages(contact.name) });
+  const log = make('ol', { class: 'messages', tabindex: 0 });
   const pending = make('ol', { class: 'messages', 'aria-label': words.waiting });
   const empty = make('p', { class: 'empty' }, words.noMessages);
   const scroller = make('div', { class: 'scroller' }, empty, log, pending);
   const jump = make('button', { type: 'button', class: 'jump', hidden: true, onclick: () => void newest() }, words.newMessages);
   const foot = make('footer', { class: 'composer' });
   const drawHead = (/** @type {User} */ { name, id: user }) => {
-    const shape = chat.section.detailTemplate.photo;
+    const shape = chat.section.detailTemplate.photo, isIn = head.contains(document.activeElement);
+    log.setAttribute('aria-label', words.messages(name));
     head.replaceChildren(backLink(),
       make('a', { class: 'person', href: `#/person/${encodeURIComponent(user)}` },
         shape !== 'NONE' && photo(/** @type {User} */ (contact), shape.toLowerCase()), make('h2', { tabindex: -1, dir: 'auto' }, name)));
+    if (isIn) head.querySelector('h2')?.focus();
   };
 
   /** @type {Edge[]} what is shown, oldest first */
   let edges = [];
   let hasOlder = false, hasNewer = false, isLoading = false, again = false;
+  /** Which window is asked for: an answer that is of one before does not join it. */
+  let turn = 0;
 
   const isAtEnd = () => !hasNewer && scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < AT_END;
   const toEnd = () => { scroller.scrollTop = scroller.scrollHeight; };
 
-  /** @param {Record<string, unknown>} variables */
-  const page = async (variables) => {
-    const { conversation: found } = await ask(HISTORY, { with: id, ...variables });
-    return found?.messages ?? { edges: [], pageInfo: { hasPreviousPage: false, hasNextPage: false } };
+  /** Asks for a page, and shows it if nothing else was asked for meanwhile. @param {Record<string, unknown>} variables @param {(found: Edge[], pageInfo: any) => void} show */
+  const page = async (variables, show) => {
+    const mine = ++turn;
+    isLoading = true;
+    try {
+      const { conversation: found } = await ask(HISTORY, { with: id, ...variables });
+      if (mine === turn) show(found?.messages.edges ?? [], found?.messages.pageInfo ?? {});
+    } finally {
+      if (mine === turn) isLoading = false;
+    }
+    if (mine === turn && again) {
+      again = false;
+      await load('newer');
+    }
   };
 
-  /** The newest page, and its end in sight. */
-  const newest = async () => {
-    const { edges: found, pageInfo } = await page({ last: PAGE });
+  /** The newest page, and its end in sight, or what is looked at. */
+  const newest = (isStaying = false) => page({ last: isStaying ? 2 * PAGE : PAGE }, (found, pageInfo) => {
     [edges, hasOlder, hasNewer] = [found, pageInfo.hasPreviousPage, false];
     // Texts of who was erased are others now.
-    log.replaceChildren();
-    drawLog();
-    toEnd();
+    drawLog(true);
+    if (!isStaying) toEnd();
     read();
-  };
+  });
 
   /** More of the history, above or below, without what is read moving. @param {'older' | 'newer'} where */
   const load = async (where) => {
@@ -93,10 +105,8 @@ export async function conversation(id, signal) {
       return;
     }
     if (!edges.length) return newest();
-    isLoading = true;
-    try {
-      const isOlder = where === 'older', wasAtEnd = isAtEnd();
-      const { edges: found, pageInfo } = await page(isOlder ? { last: PAGE, before: edges[0].cursor } : { first: PAGE, after: edges[edges.length - 1].cursor });
+    const isOlder = where === 'older', wasAtEnd = isAtEnd();
+    await page(isOlder ? { last: PAGE, before: edges[0].cursor } : { first: PAGE, after: edges[edges.length - 1].cursor }, (found, pageInfo) => {
       if (isOlder) {
         [edges, hasOlder] = [[...found, ...edges], pageInfo.hasPreviousPage];
         if (edges.length > SHOWN) [edges, hasNewer] = [edges.slice(0, SHOWN), true];
@@ -106,22 +116,15 @@ export async function conversation(id, signal) {
       }
       drawLog();
       if (wasAtEnd) toEnd();
-    } catch (failure) {
-      notify(said(failure));
-    } finally {
-      isLoading = false;
-    }
-    if (again) {
-      again = false;
-      await load('newer');
-    }
+    }).catch((failure) => notify(said(failure)));
   };
 
-  /** Draws what is new, keeps what is drawn, and keeps what is looked at where it is. */
-  const drawLog = () => {
+  /** Draws what is new, keeps what is drawn, unless all is to be drawn afresh, and keeps what is looked at where it is. */
+  const drawLog = (isAfresh = false) => {
     const top = scroller.getBoundingClientRect().top;
     const seen = [...log.querySelectorAll('li:not(.day)')].find((item) => item.getBoundingClientRect().bottom > top), before = seen?.getBoundingClientRect().top ?? 0;
-    const drawn = new Map([...log.children].map((item) => [item.getAttribute('data-key'), item]));
+    const key = (/** @type {Element | undefined} */ item) => item?.getAttribute('data-key');
+    const drawn = new Map(isAfresh ? [] : [...log.children].map((item) => [key(item), item]));
     /** @type {Element[]} */
     const items = [];
     let today = '';
@@ -132,7 +135,8 @@ export async function conversation(id, signal) {
       items.push(drawn.get(node.id) ?? make('li', { 'data-key': node.id }, drawMessage(node, chat.section, make('time', { datetime: node.sentAt, title: whole.format(at) }, timeOfDay(at)))));
     }
     log.replaceChildren(...items);
-    if (seen?.isConnected) scroller.scrollTop += seen.getBoundingClientRect().top - before;
+    const now = seen && items.find((item) => key(item) === key(seen));
+    if (now) scroller.scrollTop += now.getBoundingClientRect().top - before;
     drawPending();
   };
 
@@ -141,7 +145,7 @@ export async function conversation(id, signal) {
     pending.replaceChildren(...waiting.map(({ id: message, text, error }) => make('li', {}, drawMessage({ text, mine: true, sender: chat.me }, chat.section, error
       ? make('div', { class: 'failed' }, make('span', { role: 'alert' }, error),
         make('button', { type: 'button', onclick: () => retry(message) }, words.retry),
-        make('button', { type: 'button', onclick: () => { discard(message); composer?.edit(text); } }, words.edit),
+        composer && make('button', { type: 'button', onclick: () => { composer?.edit(text); discard(message); } }, words.edit),
         make('button', { type: 'button', onclick: () => discard(message) }, words.discard))
       : make('span', { class: 'hint' }, words.waiting)))));
     empty.hidden = edges.length > 0 || waiting.length > 0;
@@ -159,13 +163,14 @@ export async function conversation(id, signal) {
     markAsRead(id, last.id).catch(() => {});
   };
 
-  /** @type {{ edit: (text: string) => void } | null} */
+  /** @type {ReturnType<typeof drawComposer> | null} */
   let composer = null;
   let state = '';
   /** What one can do here now: write, or what is in the way. */
   const drawFoot = () => {
     const user = /** @type {User} */ (contact), now = user.blocked ? 'blocked' : row || user.canMessage ? 'write' : 'closed';
     if (now === state) return;
+    const isIn = foot.contains(document.activeElement);
     state = now;
     composer = null;
     if (now === 'write') composer = drawComposer(foot, user);
@@ -173,45 +178,57 @@ export async function conversation(id, signal) {
       const freed = () => void unblock(user).catch((failure) => notify(said(failure)));
       foot.replaceChildren(make('p', { dir: 'auto' }, words.youBlock(user.name)), make('button', { type: 'button', onclick: freed }, words.UNBLOCK));
     } else foot.replaceChildren(make('p', { dir: 'auto' }, words.notContactable(user.name)));
+    if (isIn) (foot.querySelector('textarea') ?? head.querySelector('h2'))?.focus();
+    // What is refused can be edited where one can write.
+    drawPending();
   };
 
-  const isThis = (/** @type {Row} */ changed) => changed.contact.id === id;
-  const taken = (/** @type {Row} */ changed) => {
-    [row, contact] = [changed, changed.contact];
-    drawHead(contact);
+  const know = (/** @type {User} */ user) => {
+    const was = /** @type {User} */ (contact);
+    contact = user;
+    if (was.name !== user.name || was.avatarUrl !== user.avatarUrl) {
+      edges = edges.map(({ cursor, node }) => ({ cursor, node: node.mine ? node : { ...node, sender: user } }));
+      drawHead(user);
+      drawLog(true);
+      if (composer) composer.named(user.name);
+      else state = '';
+    }
     drawFoot();
   };
-  listen('row', (changed) => { if (isThis(changed)) taken(changed); }, signal);
-  listen('surfaced', (changed) => {
-    if (!isThis(changed)) return;
-    taken(changed);
-    void newest().catch(() => {});
-  }, signal);
-  listen('message', ({ message, row: changed }) => {
-    if (!isThis(changed)) return;
-    const wasAtEnd = isAtEnd();
-    taken(changed);
-    if (hasNewer) {
-      if (message.mine) void newest().catch(() => {});
-      else jump.hidden = false;
-      return;
-    }
+  /** There is more of it than is shown. */
+  const more = (/** @type {boolean} */ isWanted) => {
+    const isFollowed = isWanted || isAtEnd();
     // Its place among the others has to be asked for: two can write at once (S6).
-    void load('newer').then(() => { if (wasAtEnd || message.mine) toEnd(); read(); }, () => {});
+    if (!hasNewer) void load('newer').then(() => { if (isFollowed) toEnd(); read(); }, () => {});
+    else if (isWanted) void newest().catch(() => {});
+    else jump.hidden = false;
+  };
+  /** A row: its history is read where it can be another, and only there. */
+  const taken = (/** @type {Row} */ changed) => {
+    if (changed.contact.id !== id) return;
+    const was = row;
+    row = changed;
+    know(changed.contact);
+    if (was?.contact.erased !== changed.contact.erased) void newest(!isAtEnd()).catch(() => {});
+    else if (was?.blocked !== changed.blocked || was.lastMessage?.id !== changed.lastMessage?.id) more(false);
+  };
+  listen('row', taken, signal);
+  listen('surfaced', taken, signal);
+  listen('message', ({ message, row: changed }) => {
+    if (changed.contact.id !== id) return;
+    row = changed;
+    know(changed.contact);
+    more(message.mine);
   }, signal);
   listen('removed', ({ id: removed }) => { if (removed === id) location.hash = '#/'; }, signal);
   listen('user', (user) => {
-    if (user.id !== id) return;
-    contact = user;
-    drawHead(user);
-    drawFoot();
+    if (user.id === id) know(user);
   }, signal);
   listen('section', () => {
     drawHead(/** @type {User} */ (contact));
-    log.replaceChildren();
-    drawLog();
+    drawLog(true);
   }, signal);
-  listen('reset', () => void newest().catch(() => {}), signal);
+  listen('reset', () => void newest(!isAtEnd()).catch(() => {}), signal);
   onChange(drawPending, signal);
   document.addEventListener('visibilitychange', read, { signal });
 
@@ -234,7 +251,9 @@ export async function conversation(id, signal) {
  * @param {HTMLElement} foot @param {User} contact
  */
 function drawComposer(foot, contact) {
-  const text = make('textarea', { rows: 1, dir: 'auto', 'aria-label': words.messageTo(contact.name), placeholder: words.messageTo(contact.name), 'aria-describedby': 'verdict' });
+  const text = make('textarea', { rows: 1, dir: 'auto', 'aria-describedby': 'verdict' });
+  const named = (/** @type {string} */ name) => { text.ariaLabel = text.placeholder = words.messageTo(name); };
+  named(contact.name);
   const verdict = make('p', { id: 'verdict', class: 'error', role: 'status' });
   const button = make('button', { 'aria-label': words.send, title: words.send }, icon('send'));
   /** @type {ReturnType<typeof setTimeout> | undefined} */
@@ -284,8 +303,9 @@ function drawComposer(foot, contact) {
   text.value = draft(contact.id);
   setTimeout(typed);
   return {
+    named,
     edit: (/** @type {string} */ written) => {
-      text.value = written;
+      text.value = text.value ? `${written}\n${text.value}` : written;
       typed();
       text.focus();
     },

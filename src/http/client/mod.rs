@@ -1,5 +1,6 @@
 //! The chat client at `/`: the files of this folder, which talk to the service by its public GraphQL alone. They are
-//! served as they are, but for their comments, margins and ends of lines, which only cost those who download them.
+//! served as they are, but for comments, margins and blanks that browsers need not, which only cost those who download
+//! them.
 
 use std::sync::LazyLock;
 
@@ -52,10 +53,10 @@ static FILES: LazyLock<[File; 16]> = LazyLock::new(|| {
 impl File {
     fn of(name: &'static str, kind: &'static str, source: &str) -> Self {
         let text = match kind {
-            SCRIPT => without_comments(source).replace(";\n", ";"),
-            STYLE => [(": ", ":"), ("; ", ";"), (", ", ","), (" { ", "{"), (" }", "}"), (";}", "}"), ("}\n", "}")]
-                .iter()
-                .fold(without_margin(source), |text, (long, short)| text.replace(long, short)),
+            SCRIPT => shorter(without_comments(source), &[(";\n", ";"), ("{\n", "{"), (",\n", ","), ("\n}", "}"), (" => ", "=>"), (" = ", "=")]),
+            STYLE => {
+                shorter(without_margin(source), &[(": ", ":"), ("; ", ";"), (", ", ","), (" { ", "{"), (" }", "}"), (";}", "}"), ("}\n", "}"), ("{\n", "{")])
+            }
             _ => source.to_owned(),
         };
         let etag = format!("\"{:x}\"", Sha256::digest(&text));
@@ -110,6 +111,11 @@ fn without_comments(script: &str) -> String {
 fn without_margin(text: &str) -> String {
     let is_said = |line: &&str| !line.is_empty() && !line.starts_with("//") && !line.starts_with("/*");
     text.lines().map(str::trim).filter(is_said).fold(String::new(), |text, line| text + line + "\n")
+}
+
+/// Without blanks and ends of lines that nothing needs. No string of the scripts has one of them where it matters.
+fn shorter(text: String, ways: &[(&str, &str)]) -> String {
+    ways.iter().fold(text, |text, (long, short)| text.replace(long, short))
 }
 
 #[cfg(test)]

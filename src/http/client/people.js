@@ -87,7 +87,11 @@ export async function me(_, signal) {
   const picture = make('input', { type: 'url', placeholder: 'https://', maxlength: 2048, autocomplete: 'off' });
   const contactable = make('input', { type: 'checkbox', role: 'switch' });
   const portrait = make('div'), refused = make('p', { class: 'error', role: 'alert' });
+  let filled = '';
   const draw = () => {
+    const known = chat.me.erased ? '' : chat.me.name;
+    if (name.value === filled) name.value = known;
+    filled = known;
     contactable.checked = chat.me.contactable;
     portrait.replaceChildren(photo(chat.me, 'large'));
   };
@@ -101,13 +105,12 @@ export async function me(_, signal) {
     event.preventDefault();
     refused.textContent = '';
     try {
-      await updateProfile({ name: name.value, ...(picture.value && { avatarUrl: picture.value }) });
+      await updateProfile({ ...(name.value !== filled && { name: name.value }), ...(picture.value && { avatarUrl: picture.value }) });
       notify(words.saved);
     } catch (failure) {
       refused.textContent = said(failure);
     }
   };
-  name.value = chat.me.erased ? '' : chat.me.name;
   draw();
   listen('user', ({ id }) => { if (id === chat.me.id) draw(); }, signal);
   return make('section', { class: 'screen' }, bar(words.myProfile), make('div', { class: 'profile' }, portrait,

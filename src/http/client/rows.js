@@ -57,17 +57,17 @@ const reload = () => {
 
 function draw() {
   const list = find('rows', HTMLElement), focused = document.activeElement?.closest('[data-contact]');
-  const label = document.activeElement?.getAttribute('data-part');
+  const label = document.activeElement?.getAttribute('data-part'), place = focused ? [...list.children].indexOf(focused) : 0;
   const sorted = [...rows.values()].filter((row) => !rest || compare(row, rest.last) <= 0).sort(compare);
   list.replaceChildren(...sorted.map((row) => make('li', { 'data-contact': row.contact.id }, drawRow(row, chat.section))));
   find('more', HTMLElement).hidden = !rest;
   find('empty-list', HTMLElement).hidden = sorted.length > 0;
   markCurrent();
-  // Whoever was in a row stays in it.
+  // Whoever was in a row stays in it, or goes to the next.
   if (focused) {
     const again = list.querySelector(`[data-contact="${CSS.escape(focused.getAttribute('data-contact') ?? '')}"]`);
-    const part = /** @type {HTMLElement | null} */ (again?.querySelector(`[data-part="${label}"]`) ?? again?.querySelector('a'));
-    part?.focus({ preventScroll: true });
+    const part = again?.querySelector(`[data-part="${label}"]`) ?? (again ?? list.children[place] ?? list.lastElementChild)?.querySelector('a');
+    /** @type {HTMLElement} */ (part ?? find('order', HTMLElement)).focus({ preventScroll: true });
   }
 }
 
