@@ -321,6 +321,43 @@ test('what comes while a history is read is not lost', PATIENCE, async (t) => {
   assert.deepEqual(texts(alice, 'bob'), ['un', 'deux']);
 });
 
+test('a late answer leaves a row as the inbox told it meanwhile', PATIENCE, async (t) => {
+  const service = await Service.start(t);
+  await service.register('bob');
+  const line = await Line.to(t, service);
+  const alice = await client(line, 'Alice');
+  await following(t, alice);
+  const late = async (document, request, meanwhile, condition) => {
+    const held = line.hold(document), answer = request();
+    await held.answered;
+    await meanwhile();
+    await until(alice, condition);
+    held.release();
+    await answer;
+  };
+  const last = () => alice.list()[0]?.lastMessage.text;
+  await late('mutation Send', () => alice.send('bob', 'un'), () => service.command('bob', 'sendMessage', { to: 'alice', text: 'deux' }), () => last() === 'deux');
+  assert.equal(last(), 'deux');
+  await late('query History', () => alice.readHistory('bob'), () => service.command('alice', 'blockUser', { userId: 'bob' }), () => alice.list()[0].blocked);
+  assert.equal(alice.list()[0].blocked, true);
+  await service.command('alice', 'unblockUser', { userId: 'bob' });
+  await until(alice, () => !alice.list()[0].blocked);
+  await late('mutation Send', () => alice.send('bob', 'trois'), () => service.command('alice', 'deleteConversation', { with: 'bob' }), () => alice.list().length === 0);
+  assert.deepEqual(alice.list(), []);
+  await assertAsRead(t, service, 'Alice', alice);
+});
+
+test('an id is the same in upper case', PATIENCE, async (t) => {
+  const service = await Service.start(t);
+  await service.register('bob');
+  const alice = await client(service, 'Alice');
+  await following(t, alice);
+  await alice.readHistory('bob');
+  await alice.send('bob', 'une fois', randomUUID().toUpperCase());
+  await until(alice, () => alice.store.outbox.size === 0 && hasText(alice, 'bob', 'une fois')());
+  assert.deepEqual(texts(alice, 'bob'), ['une fois']);
+});
+
 test('a send is drawn at once, and made once though its answer was lost', PATIENCE, async (t) => {
   const service = await Service.start(t);
   await service.register('bob');
