@@ -276,6 +276,88 @@ test('a refused message says why, and is edited', async () => {
   await gil.close();
 });
 
+test('a refused message goes before a draft, and stays where nobody can write', async () => {
+  const ned = await Person.at('Ned');
+  await service.register('una');
+  await ned.go('with/una');
+  for (const [text, draft] of [['bonjour exemple.fr', 'a draft'], ['hors ligne', '']]) {
+    await ned.context.setOffline(true);
+    await ned.composer('una').fill(text);
+    await ned.composer('una').press('Enter');
+    await ned.composer('una').fill(draft);
+    if (!draft) await service.ask('ned', 'mutation { blockUser(input: { userId: "una" }) { user { id } } }');
+    await ned.context.setOffline(false);
+    await ned.button('Try again').waitFor();
+    if (!draft) break;
+    await ned.button('Edit').click();
+    assert.equal(await ned.composer('una').inputValue(), `${text}\n${draft}`);
+    await ned.composer('una').fill('');
+  }
+  await ned.button('Unblock').last().waitFor();
+  assert.equal(await ned.button('Edit').count(), 0);
+  await ned.button('Unblock').last().focus();
+  await ned.page.keyboard.press('Enter');
+  await ned.button('Edit').waitFor();
+  assert.equal(await ned.page.evaluate(() => document.activeElement?.tagName), 'TEXTAREA', 'focus stays in the footer');
+  await ned.close();
+});
+
+test('a late answer undoes nothing that the inbox told meanwhile', async () => {
+  const ray = await Person.at('Ray');
+  await service.register('sue');
+  for (let n = 0; n < 120; n += 1) await service.send('sue', 'ray', `n${n}.`);
+  /** The answer to the next operation with this text waits until what is meant to overtake it was told. */
+  const overtaken = async (operation, ask, meanwhile) => {
+    let release, isThere;
+    const released = new Promise((resolve) => (release = resolve)), there = new Promise((resolve) => (isThere = resolve));
+    const hold = async (route) => {
+      if (!route.request().postData()?.includes(operation)) return route.fallback();
+      const response = await route.fetch();
+      isThere();
+      await released;
+      await route.fulfill({ response });
+    };
+    await ray.page.route('**/graphql', hold);
+    await ask();
+    await there;
+    await meanwhile();
+    const answered = ray.page.waitForResponse((response) => response.request().postData()?.includes(operation) ?? false);
+    release();
+    await answered;
+    await ray.page.unroute('**/graphql', hold);
+  };
+  await ray.row('sue').locator('a.open').click();
+  await ray.bubble('n119.').waitFor();
+  assert.equal(await ray.page.evaluate(() => document.activeElement?.tagName), 'H2', 'focus is in the head');
+
+  // An older page, and a message that replaces the window.
+  await overtaken('$before', () => ray.page.evaluate(() => { document.querySelector('.scroller').scrollTop = 0; }), async () => {
+    await service.send('sue', 'ray', 'n120.');
+    await ray.row('sue').locator('.preview', { hasText: 'n120.' }).waitFor();
+  });
+  const numbers = (await ray.page.locator('.bubble p').allTextContents()).map((text) => Number(text.slice(1)));
+  assert.deepEqual(numbers, numbers.map((_, n) => numbers[0] + n), 'no holes');
+
+  await overtaken('sendMessage', async () => {
+    await ray.composer('sue').fill('mine');
+    await ray.composer('sue').press('Enter');
+  }, async () => {
+    await service.send('sue', 'ray', 'quick');
+    await ray.row('sue').locator('.preview', { hasText: 'quick' }).waitFor();
+  });
+  await gone(ray.page.getByText('Waiting to be sent'));
+  assert.equal(await ray.row('sue').locator('.preview').textContent(), 'quick');
+  await overtaken('sendMessage', async () => {
+    await ray.composer('sue').fill('the last');
+    await ray.composer('sue').press('Enter');
+  }, async () => {
+    await service.ask('ray', 'mutation { deleteConversation(input: { with: "sue" }) { deletedConversationId } }');
+    await gone(ray.row('sue'));
+  });
+  assert.equal(await ray.row('sue').count(), 0);
+  await ray.close();
+});
+
 test('what people write is text, whatever it looks like', async () => {
   const hostile = '<img src=x onerror=alert(1)><script>alert(2)</script>', long = 'x'.repeat(1_500), right = 'مرحبا \u202Eabc é́́́';
   const hal = await Person.at('Hal'), ivy = await Person.at('Ivy', { viewport: { width: 320, height: 640 } });
