@@ -107,9 +107,14 @@ impl App {
     /// is the later one: it tells.
     async fn tell_of_erasure(&self, user: &UserId, metadata: Metadata, mut asked: Asked) -> Result<(), AppError> {
         let keys = self.0.log.keys();
+        let mut conflicting = None;
         for _ in 0..ATTEMPTS {
             self.views_reach_head().await?;
             let row = self.0.store.user(user).await?.ok_or(Refusal::UserNotFound)?;
+            // The user stands still in the views: no other try would end otherwise.
+            if conflicting == Some(row.version) {
+                break;
+            }
             let attempt = self.new_id();
             let had_key = match asked {
                 Asked::Now => keys.begin_erasure(user, attempt).await?,
@@ -124,7 +129,7 @@ impl App {
             let append = Append { stream: Stream::User(user.clone()), expected: row.version, metadata: metadata.clone(), events };
             match self.0.log.append(append).await {
                 Ok(_) => return Ok(keys.erasure_is_told(user, attempt).await?),
-                Err(AppendError::Conflict { .. }) => {}
+                Err(AppendError::Conflict { .. }) => conflicting = Some(row.version),
                 Err(error) => return Err(final_append_error(error).into()),
             }
         }

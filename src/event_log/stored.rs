@@ -11,6 +11,7 @@ use super::keys::{Keyring, Unlocked};
 use super::{EventLog, LogError};
 use crate::domain::event::{Event, Metadata, Position, RecordedEvent, Stream, Timestamp, UnknownStream};
 use crate::domain::ids::UserId;
+use crate::domain::user::UserEvent;
 
 /// An event as it is stored and exported: names and data as they were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,6 +94,11 @@ impl EventLog {
     /// # Errors
     /// When the keys cannot be read.
     pub async fn reveal(&self, events: &[StoredEvent]) -> Result<Vec<String>, LogError> {
+        for event in events.iter().filter(|event| event.kind == codec::USER_ERASED) {
+            if let Ok(Event::User(UserEvent::UserErased { user })) = event.check() {
+                self.keys.forget(&user);
+            }
+        }
         let (revealed, lacks) = self.reveal_known(events);
         if lacks.is_empty() {
             return Ok(revealed);

@@ -158,7 +158,7 @@ impl MessageConnection {
     /// From the messages of a run, in order.
     pub(super) fn of(messages: Vec<Message>, run: MessageRun) -> Self {
         let MessageRun { from, has_previous, has_next, .. } = run;
-        let edges: Vec<_> = (from..).zip(messages).map(|(number, node)| MessageEdge { cursor: MessageNumber(number).encode(), node }).collect();
+        let edges: Vec<_> = messages.into_iter().zip(from..).map(|(node, number)| MessageEdge { cursor: MessageNumber(number).encode(), node }).collect();
         let page_info = page_info(has_previous, has_next, edges.first().map(|edge| &edge.cursor), edges.last().map(|edge| &edge.cursor));
         Self { edges: Rows(edges), page_info }
     }

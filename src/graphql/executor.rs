@@ -30,8 +30,8 @@ use crate::app::quota::Quota;
 use crate::domain::ids::UserId;
 use crate::metrics::{METRICS, RATE_LIMITED};
 
-/// How long a refusal takes for which there was no room. Clients that ask again as soon as they are refused, as none should, would
-/// otherwise be refused so often that little else is done.
+/// How long the refusal of an operation takes that there was no room for. Clients that ask again as soon as they are refused, as none
+/// should, would otherwise be refused so often that little else is done.
 const REFUSAL: Duration = Duration::from_millis(500);
 
 /// What an operator can set.
@@ -159,18 +159,32 @@ impl Executor {
         self.limits.complexity
     }
 
-    /// Executes a query or a mutation, if there is room for it. A panic of a resolver is a masked error, told to the operator.
+    /// Executes a query or a mutation. A panic of a resolver is a masked error, told to the operator.
     pub async fn execute(&self, operation: Operation, session: Arc<Session>) -> Response {
+        match self.try_execute(operation, session).await {
+            Ok(response) => response,
+            Err(refusal) => {
+                pause_before_refusal().await;
+                refusal
+            }
+        }
+    }
+
+    /// The same, if there is room for it.
+    ///
+    /// # Errors
+    /// The refusal, to be told after [`pause_before_refusal`].
+    pub async fn try_execute(&self, operation: Operation, session: Arc<Session>) -> Result<Response, Response> {
         let Some(_share) = self.shares.take(session.viewer.id()) else {
-            return refused_later(operation, Code::RateLimited.response("too many operations of this user run at once")).await;
+            return Err(Code::RateLimited.response("too many operations of this user run at once"));
         };
-        let Ok(_room) = self.room.try_acquire() else { return refused_later(operation, Code::Unavailable.response(session.language.busy())).await };
+        let Ok(_room) = self.room.try_acquire() else { return Err(Code::Unavailable.response(session.language.busy())) };
         let Operation { kind, plan: Plan { document, shape, size }, .. } = operation;
         if size.sends > 0
             && let Err(error) = session.app.admit_sends(&session.viewer, size.sends).top_level(&session)
         {
             METRICS.count_commands("sendMessage", RATE_LIMITED, size.sends);
-            return Response::refused(vec![without_place(error)], Code::RateLimited);
+            return Ok(Response::refused(vec![without_place(error)], Code::RateLimited));
         }
         let request = planned_request(document, &session);
         let span = tracing::debug_span!("execute", graphql.operation.type = %kind);
@@ -183,7 +197,7 @@ impl Executor {
             Some(time) => timeout(time, executing).await,
             None => Ok(executing.await),
         };
-        match executed {
+        Ok(match executed {
             Ok(Ok(Ok(executed))) => Response::executed(&shape, executed),
             Ok(Ok(Err(error))) => Response::refused(vec![without_place(error)], Code::Unavailable),
             Ok(Err(_)) => panicked(&session),
@@ -191,7 +205,7 @@ impl Executor {
                 tracing::warn!(request = %session.viewer.request(), "an operation took too long");
                 broken(&session, Code::Unavailable, session.language.too_slow())
             }
-        }
+        })
     }
 
     /// Executes any operation as a stream of responses: one, but for a subscription. Ends after a panic.
@@ -214,11 +228,9 @@ impl Executor {
     }
 }
 
-/// Nothing of the operation is held meanwhile.
-async fn refused_later(operation: Operation, refusal: Response) -> Response {
-    drop(operation);
+/// Nothing of an operation is to be held meanwhile.
+pub async fn pause_before_refusal() {
     sleep(REFUSAL).await;
-    refusal
 }
 
 fn planned_request(document: ExecutableDocument, session: &Arc<Session>) -> Request {

@@ -37,6 +37,7 @@ const MAX_SELECTIONS: usize = 2_000;
 const MAX_NAME_BYTES: usize = 128;
 /// How deep fields and fragments may be nested in each other, so that looking has an end.
 const MAX_LEVELS: usize = 64;
+
 /// Why an operation is not executed.
 pub(super) type Excess = (Code, String);
 

@@ -41,7 +41,7 @@ pub use apollo_compiler::ast::OperationType;
 pub use apollo_compiler::response::{JsonMap, JsonValue};
 pub use documents::{DocumentReference, InvalidTrusted, TrustedDocuments};
 pub use errors::Code;
-pub use executor::{Call, Executor, Operation, Options};
+pub use executor::{Call, Executor, Operation, Options, pause_before_refusal};
 pub use limits::Limits;
 pub use messages::Language;
 pub use response::Response;

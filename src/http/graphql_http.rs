@@ -22,7 +22,7 @@ use super::unread::{Need, TooMuchUnread};
 use super::{Service, body, graphql_sse, graphql_ws, request_id, trace};
 use crate::app::access::{Identity, Viewer};
 use crate::domain::Refusal;
-use crate::graphql::{Call, Code, Language, Operation, OperationType, Response, Session};
+use crate::graphql::{Call, Code, Language, Operation, OperationType, Response, Session, pause_before_refusal};
 use crate::metrics::METRICS;
 
 /// Every method of `/graphql`.
@@ -151,6 +151,7 @@ impl<'a> Exchange<'a> {
                     Ok(operation) => operation,
                     Err(response) => return Ok((Answer::of(media_type, *response), Need::May)),
                 };
+                drop(call);
                 self.admit(&operation, is_get)?;
                 let need = Need::of(operation.kind());
                 Ok((Answer::of(media_type, self.execute(operation, self.session(viewer)).await), need))
@@ -196,11 +197,21 @@ impl<'a> Exchange<'a> {
         }
         let session = self.session(viewer.clone());
         let mut responses = Vec::with_capacity(prepared.len());
+        let mut lacks_room = false;
         for operation in prepared {
             responses.push(match operation {
-                Ok(operation) => self.execute(operation, session.afresh()).await,
+                Ok(operation) => {
+                    METRICS.count_operation("http");
+                    executor.try_execute(operation, session.afresh()).await.unwrap_or_else(|refusal| {
+                        lacks_room = true;
+                        refusal
+                    })
+                }
                 Err(response) => *response,
             });
+        }
+        if lacks_room {
+            pause_before_refusal().await;
         }
         responses
     }

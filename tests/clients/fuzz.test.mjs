@@ -175,7 +175,7 @@ async function worldOf(viewer) {
       __typename: 'Conversation',
       contact: users.get(node.contact.id),
       lastMessage: node.lastMessage && messages.get(node.lastMessage.id),
-      messages: (asked) => page(history, asked, true),
+      messages: (asked) => page(history, asked),
     });
   }
   const lists = Object.fromEntries(['oldest', 'newest'].map((order) => [order, data[order].edges.map(({ cursor, node }) => ({ cursor, node: rows.get(node.contact.id) }))]));
@@ -188,8 +188,8 @@ async function worldOf(viewer) {
     roles: [],
     checkText: [],
     user: ({ id }) => users.get(id),
-    users: ({ search, ...asked }) => page(directory, asked, false, search),
-    conversations: ({ order, ...asked }) => ({ ...page(order === 'NEWEST_FIRST' ? lists.newest : lists.oldest, asked, false), totalCount, unreadCount }),
+    users: ({ search, ...asked }) => page(directory, asked, search),
+    conversations: ({ order, ...asked }) => ({ ...page(order === 'NEWEST_FIRST' ? lists.newest : lists.oldest, asked), totalCount, unreadCount }),
     conversation: ({ with: id }) => rows.get(id),
     chatSection,
     node: ({ id }) => byId.get(id),
@@ -216,8 +216,8 @@ function wordsOf(data, byId) {
   };
 }
 
-/** A part of a list, by Relay's arguments. A page of a history knows both its neighbours, the others only what they read. */
-function page(all, { first, after: start, last, before: end }, knowsNeighbours, search) {
+/** A part of a list, by Relay's arguments. */
+function page(all, { first, after: start, last, before: end }, search) {
   if (first != null && last != null) throw new GraphQLError('both');
   const rows = first ?? last ?? 50;
   if (rows < 0 || rows > 100) throw new GraphQLError('rows');
@@ -226,12 +226,8 @@ function page(all, { first, after: start, last, before: end }, knowsNeighbours, 
   if (/\p{Cc}/u.test(part)) return connection([], false, false);
   const found = all.slice(from, Math.max(from, to)).filter(({ node }) => search == null || searchable(node.name).includes(part));
   const edges = last == null ? found.slice(0, rows) : found.slice(Math.max(0, found.length - rows));
-  if (!knowsNeighbours) {
-    const more = found.length > rows;
-    return last == null ? connection(edges, start != null, more) : connection(edges, more, end != null);
-  }
-  const at = last == null ? from : Math.max(from, to - rows);
-  return connection(edges, at > 0 && all.length > 0, at + edges.length < all.length);
+  const more = found.length > rows;
+  return last == null ? connection(edges, start != null, more) : connection(edges, more, end != null);
 }
 
 function placeOf(all, cursor) {

@@ -98,7 +98,11 @@ async fn no_key_is_destroyed_while_others_are_made() {
     // Her next key is made when the operator lets it be.
     let operator = postgres::connect(&place.url()).await;
     let gate = "
-        create function gate() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(7); return new; end $$;
+        create function gate() returns trigger language plpgsql as $$ begin
+            perform set_config('lock_timeout', '0', true);
+            perform pg_advisory_xact_lock(7);
+            return new;
+        end $$;
         create trigger gate after insert on entrenous_keys.keys for each row execute function gate();
         select pg_advisory_lock(7)";
     operator.batch_execute(gate).await.expect("held up");

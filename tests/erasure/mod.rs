@@ -199,6 +199,9 @@ async fn a_key_store_is_brought_up_to_date_by_whoever_writes_and_refused_where_i
         delete from refinery_schema_history where version > 1");
     let (ok, out, error) = run(&["events", "--open", "--data", &data]);
     assert!(ok && out.contains("salut") && format() == 1, "{error}");
+    let copy = format!("sqlite:{}", server.file("copy.db").display());
+    let (ok, _, error) = run(&["copy", "--from", &format!("sqlite:{}", server.file("events.db").display()), "--to", &copy]);
+    assert!(ok && format() == 1, "it is only read: {error}");
     server = server.again();
     assert_eq!(format(), present);
     server.signal("TERM");

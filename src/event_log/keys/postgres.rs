@@ -43,9 +43,11 @@ const IS_BEGUN: &str = "select begun from erasures where owner = $1";
 const TOLD: &str = "update erasures set begun = false, told = true where owner = $1 and attempt = $2 and not told";
 const DESTROY: &str = "update keys set key = null where owner = $1 and key is not null";
 const REQUEST: &str = "insert into erasures (owner) values ($1) on conflict (owner) do update set told = false";
+const FORGET_NOTES: &str = "delete from erasures where attempt is null";
 const NOTE: &str = "insert into erasures (owner, begun) select unnest($1::text[]), unnest($2::boolean[])
     on conflict (owner) do update set begun = erasures.begun or excluded.begun, told = false";
-const REQUESTED: &str = "select owner, begun, told, attempt from erasures order by owner";
+/// All columns that there are: a store of an older version, which is only read, lacks some.
+const REQUESTED: &str = "select * from erasures order by owner";
 const DONE: &str = "delete from erasures where owner = $1 and told";
 const WITHDRAW: &str = "delete from erasures where owner = $1 and attempt is not distinct from $2";
 const ANEW: &str = "vacuum keys";
@@ -63,6 +65,7 @@ impl PostgresKeys {
         let server = server(url)?;
         let unreachable = |error: tokio_postgres::Error| server.unreachable(&error);
         let mut client = server.connect().await.map_err(unreachable)?;
+        client.batch_execute("set lock_timeout = 0").await.map_err(unreachable)?;
         client.execute(LOCK_MIGRATIONS, &[]).await.map_err(unreachable)?;
         if !check(&client, &server).await? {
             client.batch_execute("create schema if not exists entrenous_keys").await.map_err(unreachable)?;
@@ -127,6 +130,8 @@ impl PostgresKeys {
         let owners: Vec<&str> = keys.iter().map(|key| &*key.owner).collect();
         let secrets: Vec<Option<&[u8]>> = keys.iter().map(|key| key.secret.as_deref()).collect();
         self.query(TAKE_IN, &[&names, &owners, &secrets]).await?;
+        // Of a copy before: the source may tell of them by now.
+        self.query(FORGET_NOTES, &[]).await?;
         let (erased, begun): (Vec<&str>, Vec<bool>) = noted.iter().map(|noted| (&*noted.owner, noted.is_begun)).unzip();
         self.query(NOTE, &[&erased, &begun]).await.map(|_| ())
     }
@@ -219,5 +224,10 @@ fn stored(row: &Row) -> StoredKey {
 }
 
 fn stored_erasure(row: &Row) -> StoredErasure {
-    StoredErasure { owner: row.get(0), is_begun: row.get(1), is_told: row.get(2), attempt: row.get(3) }
+    StoredErasure {
+        owner: row.get("owner"),
+        is_begun: row.try_get("begun").unwrap_or_default(),
+        is_told: row.try_get("told").unwrap_or_default(),
+        attempt: row.try_get("attempt").unwrap_or_default(),
+    }
 }

@@ -36,8 +36,10 @@ const IS_BEGUN: &str = "select begun from erasures where owner = ?1";
 const TOLD: &str = "update erasures set begun = false, told = true where owner = ?1 and attempt = ?2 and not told";
 const DESTROY: &str = "update keys set key = null where owner = ?1 and key is not null";
 const REQUEST: &str = "insert into erasures (owner) values (?1) on conflict (owner) do update set told = false";
+const FORGET_NOTES: &str = "delete from erasures where attempt is null";
 const NOTE: &str = "insert into erasures (owner, begun) values (?1, ?2) on conflict (owner) do update set begun = begun or excluded.begun, told = false";
-const REQUESTED: &str = "select owner, begun, told, attempt from erasures order by owner";
+/// All columns that there are: a store of an older version, which is only read, lacks some.
+const REQUESTED: &str = "select * from erasures order by owner";
 const DONE: &str = "delete from erasures where owner = ?1 and told";
 const WITHDRAW: &str = "delete from erasures where owner = ?1 and attempt is ?2";
 /// So that no page keeps what was moved out of another.
@@ -125,6 +127,8 @@ impl SqliteKeys {
             for StoredKey { name, owner, secret } in &keys {
                 transaction.prepare_cached(TAKE_IN)?.execute(params![name, owner, secret])?;
             }
+            // Of a copy before: the source may tell of them by now.
+            transaction.execute(FORGET_NOTES, [])?;
             for StoredErasure { owner, is_begun, .. } in &noted {
                 transaction.prepare_cached(NOTE)?.execute(params![owner, is_begun])?;
             }
@@ -211,5 +215,10 @@ fn stored(row: &Row<'_>) -> Result<StoredKey, rusqlite::Error> {
 }
 
 fn stored_erasure(row: &Row<'_>) -> Result<StoredErasure, rusqlite::Error> {
-    Ok(StoredErasure { owner: row.get(0)?, is_begun: row.get(1)?, is_told: row.get(2)?, attempt: row.get(3)? })
+    Ok(StoredErasure {
+        owner: row.get("owner")?,
+        is_begun: row.get("begun").unwrap_or_default(),
+        is_told: row.get("told").unwrap_or_default(),
+        attempt: row.get("attempt").unwrap_or_default(),
+    })
 }

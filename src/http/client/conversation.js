@@ -37,11 +37,11 @@ export function drawMessage({ text, mine, sender }, { detailTemplate }, ...under
  * @param {string} id @param {AbortSignal} signal
  */
 export async function conversation(id, signal) {
-  let isLatest, data;
+  let isLatest, data, tries = 0;
   do {
     isLatest = asOfNow();
     data = await ask(`query ($id: ID!) { user(id: $id) { ${USER} } conversation(with: $id) { ${ROW} } }`, { id });
-  } while (!isLatest(id));
+  } while (!isLatest(id) && ++tries < 3 && !signal.aborted);
   /** @type {User | null} */
   let contact = data.user;
   if (!contact || contact.id === chat.me.id) return make('p', { class: 'empty' }, words.unknownPerson);
@@ -213,7 +213,11 @@ export async function conversation(id, signal) {
     else if (was?.blocked !== changed.blocked || was.lastMessage?.id !== changed.lastMessage?.id) more(false);
   };
   listen('row', taken, signal);
-  listen('surfaced', taken, signal);
+  listen('surfaced', (changed) => {
+    taken(changed);
+    // It tells of an erasure, too, and who was erased may have been before.
+    if (changed.contact.id === id && changed.contact.erased) void newest(!isAtEnd()).catch(() => {});
+  }, signal);
   listen('message', ({ message, row: changed }) => {
     if (changed.contact.id !== id) return;
     row = changed;
