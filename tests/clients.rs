@@ -14,7 +14,7 @@ fn folder() -> PathBuf {
 fn pass(name: &str) {
     assert!(folder().join("node_modules").is_dir(), "the clients are missing: run dev/test, or `npm ci` in tests/clients");
     let mut node = Command::new("node");
-    node.args(["--test", "--test-timeout=300000", "--test-force-exit"]).arg(format!("{name}.test.mjs")).current_dir(folder()).env("ENTRENOUS_BINARY", BINARY);
+    node.args(["--test", "--test-timeout=600000", "--test-force-exit"]).arg(format!("{name}.test.mjs")).current_dir(folder()).env("ENTRENOUS_BINARY", BINARY);
     // The same operations each time; others by another seed.
     node.env("FUZZ_SEED", std::env::var("FUZZ_SEED").unwrap_or_else(|_| "1".to_owned()));
     let output = node.output().expect("node");
