@@ -282,6 +282,7 @@ test('a refused message goes before a draft, and stays where nobody can write', 
   const ned = await Person.at('Ned');
   await service.register('una');
   await ned.go('with/una');
+  await ned.composer('una').waitFor();
   for (const [text, draft] of [['bonjour exemple.fr', 'a draft'], ['hors ligne', '']]) {
     await ned.context.setOffline(true);
     await ned.composer('una').fill(text);
