@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::json;
 use tokio::sync::Mutex;
 
+use crate::support::waiting::Tally;
 use crate::support::{Person, Server, nodes};
 
 const SENDERS: usize = 64;
@@ -43,12 +44,12 @@ async fn killed_under_64_senders_ten_times_nothing_acknowledged_is_lost() {
     }
     let acknowledged = Arc::new(Mutex::new(HashSet::new()));
     for round in 0..ROUNDS {
-        let (stop, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stop, count) = (Arc::new(AtomicBool::new(false)), Tally::new());
         let senders: Vec<_> = people(&server)
             .into_iter()
             .enumerate()
             .map(|(n, person)| {
-                let (stop, count, acknowledged) = (Arc::clone(&stop), Arc::clone(&count), Arc::clone(&acknowledged));
+                let (stop, count, acknowledged) = (Arc::clone(&stop), count.clone(), Arc::clone(&acknowledged));
                 // Each writes to a neighbour who writes back, so that both sides race.
                 let contact = format!("user{}", n ^ 1);
                 tokio::spawn(async move {
@@ -60,14 +61,12 @@ async fn killed_under_64_senders_ten_times_nothing_acknowledged_is_lost() {
                         };
                         assert_eq!(reply.body["data"]["sendMessage"]["message"]["id"], id.as_str(), "{}", reply.body);
                         acknowledged.lock().await.insert(id);
-                        count.fetch_add(1, Ordering::Relaxed);
+                        count.add_one();
                     }
                 })
             })
             .collect();
-        while count.load(Ordering::Relaxed) < BEFORE_A_KILL {
-            tokio::task::yield_now().await;
-        }
+        count.reaches(BEFORE_A_KILL).await;
         server.kill();
         stop.store(true, Ordering::Relaxed);
         for sender in senders {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use crate::support::inside::Inside;
 use crate::support::process::run;
 use crate::support::socket::{Closed, Socket};
+use crate::support::waiting::until;
 use crate::support::{Person, Reply, Server, now, sign};
 
 const NEWER: &str = "application/graphql-response+json";
@@ -291,12 +292,11 @@ async fn a_user_has_so_many_sockets_and_subscriptions() {
     first.say(&json!({ "id": "inbox", "type": "complete" })).await;
     first.subscribe("query", "{ me { id } }", json!({})).await;
     first.hear().await.expect("an answer");
-    loop {
+    until("there is a subscription to be had", async || {
         second.subscribe("again", "subscription { inbox { __typename } }", json!({})).await;
-        if second.hear().await.expect("an answer")["type"] == "next" {
-            break;
-        }
-    }
+        second.hear().await.expect("an answer")["type"] == "next"
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -310,9 +310,7 @@ async fn a_stream_ends_with_its_token_and_breaks_off_with_the_service() {
     let endless = tokio::spawn(stream(post(&alice, &server).json(&inbox)));
     let mut twin = Socket::inbox(&server, &alice).await;
     alice.ask("{ me { id } }").await;
-    while server.metric("entrenous_subscribers").await < 2.0 {
-        tokio::task::yield_now().await;
-    }
+    until("both listen", async || server.metric("entrenous_subscribers").await >= 2.0).await;
     server.signal("TERM");
     assert!(!endless.await.expect("a stream").contains("complete"), "its client comes back");
     assert_eq!(twin.closed().await, Closed(1001));

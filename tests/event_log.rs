@@ -4,7 +4,6 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, LazyLock};
-use std::time::Duration;
 
 use entrenous::domain::conversation::{ConversationEvent, MessageSent};
 use entrenous::domain::event::{Event, Metadata, Position, RecordedEvent, Stream, Timestamp};
@@ -17,11 +16,12 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use uuid::Uuid;
 
 use crate::support::inside::{Back, Place};
-
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::waiting::{PATIENCE, found};
 
 /// Names a KurrentDB server to prove the contract on, instead of the peer.
 const ELSEWHERE: &str = "ENTRENOUS_TEST_ESDB";
+/// Names the file that its keys are in, from one run to the next.
+const ITS_KEYS: &str = "ENTRENOUS_TEST_ESDB_KEYS";
 /// Tests take turns on a server that they share: each looks at everything that is appended meanwhile.
 static TURNS: LazyLock<Arc<Mutex<()>>> = LazyLock::new(Arc::default);
 
@@ -54,23 +54,18 @@ impl Kept {
     /// A server that is not this test's own keeps its log, which keeps its keys.
     fn keys(&self) -> Option<StoreUrl> {
         match &self.elsewhere {
-            Some(_) => Some(StoreUrl::Sqlite(std::env::temp_dir().join("entrenous-test-esdb.keys"))),
+            Some(_) => Some(StoreUrl::Sqlite(std::env::var_os(ITS_KEYS).map_or_else(|| std::env::temp_dir().join("entrenous-test-esdb.keys"), Into::into))),
             None => self.place.keys(),
         }
     }
 
     async fn open_with(&self, clock: Clock) -> EventLog {
         // The writer of a dropped log lets go of its file a moment later.
-        let attempt = async {
-            loop {
-                match EventLog::open(&self.url(), self.keys().as_ref(), Arc::clone(&clock)).await {
-                    Ok(log) => return log,
-                    Err(OpenError::InUse { .. }) => tokio::task::yield_now().await,
-                    Err(error) => panic!("{error}"),
-                }
-            }
+        let unless_in_use = async || match EventLog::open(&self.url(), self.keys().as_ref(), Arc::clone(&clock)).await {
+            Err(OpenError::InUse { .. }) => None,
+            opened => Some(opened.unwrap_or_else(|error| panic!("{error}"))),
         };
-        tokio::time::timeout(PATIENCE, attempt).await.expect("the log can be opened")
+        found("the log can be opened", unless_in_use).await
     }
 
     fn is_shared(&self) -> bool {

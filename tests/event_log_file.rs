@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use entrenous::domain::event::Position;
 use entrenous::event_log::{AppendError, EventLog};
@@ -11,8 +10,7 @@ use entrenous::storage::StoreUrl;
 use tempfile::TempDir;
 
 use crate::event_log::{append, message, stream};
-
-const PATIENCE: Duration = Duration::from_secs(20);
+use crate::support::waiting::{PATIENCE, until};
 
 async fn open(folder: &TempDir) -> EventLog {
     EventLog::open(&StoreUrl::Sqlite(folder.path().join("events.db")), None, Arc::new(entrenous::cli::now)).await.expect("a log")
@@ -60,9 +58,8 @@ async fn closed_log() -> (TempDir, std::path::PathBuf) {
     drop(log);
     // Whichever of its connections closes last, all is in the file then.
     let connection = rusqlite::Connection::open(&path).expect("a database");
-    while connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get::<_, i64>(0)).expect("an answer") != 0 {
-        tokio::task::yield_now().await;
-    }
+    let is_busy = || connection.query_row("pragma wal_checkpoint(truncate)", [], |row| row.get::<_, i64>(0)).expect("an answer") != 0;
+    until("all is in the file", async || !is_busy()).await;
     (folder, path)
 }
 

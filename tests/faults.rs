@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::crash::whole_history;
 use crate::support::process::{BINARY, run};
+use crate::support::waiting::until;
 use crate::support::{Person, Server};
 
 /// Less than an operation may take.
@@ -128,8 +129,8 @@ impl Frail {
 
     /// Waits until it has noticed that nothing fails any more.
     async fn is_well_again(&self) {
-        let well = async { while self.people[0].request("{ conversations(first: 1) { totalCount } }", Value::Null).await.status != 200 {} };
-        tokio::time::timeout(PATIENCE, well).await.expect("it goes on by itself");
+        let query = "{ conversations(first: 1) { totalCount } }";
+        until("it goes on by itself", async || self.people[0].request(query, Value::Null).await.status == 200).await;
     }
 
     /// Waits for the service to end, and starts it again.
@@ -284,9 +285,7 @@ async fn who_holds_a_file_for_a_while_is_waited_for() {
             let (alice, bob) = (alice.clone(), bob.clone());
             async move { (alice.sent(&bob, "pendant").await, bob.history(&alice).await.expect("a history").len()) }
         });
-        while !server.log().contains(told) {
-            tokio::task::yield_now().await;
-        }
+        until("the operator is told", async || server.log().contains(told)).await;
         other.execute_batch("rollback").expect("let go");
         let before = if file == "events.db" { 1 } else { 2 };
         assert_eq!(waiting.await.expect("answered").1, before + 1, "{file}");

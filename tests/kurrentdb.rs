@@ -4,20 +4,18 @@
 use std::ops::Deref;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use entrenous::domain::conversation::ConversationEvent;
 use entrenous::domain::event::{Event, Position};
 use entrenous::domain::ids::UserId;
-use entrenous::event_log::{AppendError, EventLog, OpenError};
+use entrenous::event_log::{AppendError, EventLog, LogError, OpenError};
 use entrenous::storage::StoreUrl;
 use kurrent_peer::{End, Fault, Peer};
 use tempfile::TempDir;
 use uuid::Uuid;
 
 use crate::event_log::{append, message, since, stream};
-
-const PATIENCE: Duration = Duration::from_secs(30);
+use crate::support::waiting::PATIENCE;
 
 /// A peer, and a place for the keys of its log.
 struct Kurrent {
@@ -191,6 +189,32 @@ async fn an_id_that_was_claimed_for_a_message_that_never_came_is_kept_for_it() {
     let sent = log.append(append(stream(1), 1, vec![message(2, 2)])).await.expect("appended");
     assert_eq!(log.find(sent[0].id).await.expect("read").as_ref(), sent.first());
     assert_eq!(peer.streams().keys().filter(|name| name.starts_with("message-")).count(), 2);
+    tokio::task::spawn_blocking(move || drop(peer)).await.expect("ended");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_a_follower_is_named_the_leader_is_found() {
+    let peer = peer();
+    let log = open_with_keys(&peer.follower_url(), peer.folder.path()).await.expect("a log");
+    let mut follow = log.follow(Position(0));
+    for n in 0..3 {
+        log.append(append(stream(1), n, vec![message(u128::from(n), n + 1)])).await.expect("appended");
+        let events = tokio::time::timeout(PATIENCE, follow.next(5)).await.expect("in time").expect("events");
+        assert_eq!(events[0].version, n + 1);
+    }
+    tokio::task::spawn_blocking(move || drop(peer)).await.expect("ended");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_position_where_nothing_is_is_nobody_s() {
+    let peer = peer();
+    let log = open(&peer).await;
+    let there = log.append(append(stream(1), 0, vec![message(1, 1)])).await.expect("appended")[0].position;
+    for nowhere in [there.0 - 1, there.0 + 1, u64::MAX - 1] {
+        assert_eq!(log.at(Position(nowhere)).await.expect("answered"), None);
+    }
+    assert!(matches!(log.read_all(Position(there.0 + 1), 5).await, Err(LogError::Read(_))));
+    assert_eq!(log.at(there).await.expect("answered").map(|event| event.position), Some(there));
     tokio::task::spawn_blocking(move || drop(peer)).await.expect("ended");
 }
 

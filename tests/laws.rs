@@ -19,6 +19,7 @@ use serde_json::{Value, json};
 use crate::model::{Command, Model};
 use crate::support::inside::{Back, Inside, Place, dump, sqlite};
 use crate::support::nodes;
+use crate::support::waiting::PATIENCE;
 
 /// Sequences a law is tried on. More by `PROPTEST_CASES`.
 const CASES: u32 = 48;
@@ -27,8 +28,6 @@ const SLOW_CASES: u32 = 12;
 /// The same where each append takes a twentieth of a second, as with the client of KurrentDB.
 const FEW_CASES: u32 = 3;
 const PEOPLE: usize = 4;
-/// Longer than anything here takes.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
 
 fn config(cases: u32) -> Config {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(cases);

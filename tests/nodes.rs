@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use entrenous::domain::event::Position;
@@ -17,22 +17,12 @@ use crate::event_log::since;
 use crate::support::inside::dump;
 use crate::support::postgres::{Database, Postgres, connect};
 use crate::support::socket::Socket;
+use crate::support::waiting::{PATIENCE, Tally, until};
 use crate::support::{Person, Server};
 
-const PATIENCE: Duration = Duration::from_mins(1);
 /// How long a client waits for a node before it asks another.
 const IMPATIENCE: Duration = Duration::from_secs(2);
 const SENDERS: usize = 16;
-
-/// Waits for something to become so.
-async fn until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
-    let waiting = async {
-        while !is_so().await {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("{what}: not in time"));
-}
 
 /// Nodes that may be down, as clients know them.
 type Addresses = Arc<Mutex<Vec<Person>>>;
@@ -59,7 +49,7 @@ async fn send(addresses: &Addresses, first: usize, contact: &str, id: &str) {
 struct Load {
     addresses: Vec<Addresses>,
     stop: Arc<AtomicBool>,
-    sent: Arc<AtomicU64>,
+    sent: Tally,
     senders: Vec<tokio::task::JoinHandle<Vec<String>>>,
 }
 
@@ -73,15 +63,15 @@ impl Load {
         for n in 0..SENDERS {
             nodes[n % nodes.len()].person(&user(n)).ask("{ me { id } }").await;
         }
-        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Tally::new());
         let sender = |n: usize| {
-            let (addresses, stop, sent) = (Arc::clone(&addresses[n]), Arc::clone(&stop), Arc::clone(&sent));
+            let (addresses, stop, sent) = (Arc::clone(&addresses[n]), Arc::clone(&stop), sent.clone());
             tokio::spawn(async move {
                 let mut ids = Vec::new();
                 while !stop.load(Ordering::Relaxed) {
                     let id = entrenous::cli::new_id().to_string();
                     send(&addresses, n + ids.len(), &user(n ^ 1), &id).await;
-                    sent.fetch_add(1, Ordering::Relaxed);
+                    sent.add_one();
                     ids.push(id);
                 }
                 ids
@@ -96,11 +86,6 @@ impl Load {
         for (n, addresses) in self.addresses.iter().enumerate() {
             addresses.lock().await[node] = server.person(&user(n));
         }
-    }
-
-    async fn more(&self, count: u64) {
-        let from = self.sent.load(Ordering::Relaxed);
-        until("messages go on", async || self.sent.load(Ordering::Relaxed) >= from + count).await;
     }
 
     async fn end(self) -> HashSet<String> {
@@ -153,21 +138,21 @@ async fn killed_and_frozen_nodes_lose_and_repeat_nothing() {
     let load = Load::start(&nodes).await;
     let operator = database.client().await;
     for round in 0..4 {
-        load.more(100).await;
+        load.sent.grows_by(100).await;
         let led_by = leader(&operator).await;
         let victim = round % nodes.len();
         if round % 2 == 0 {
             nodes[victim].kill();
-            load.more(150).await;
+            load.sent.grows_by(150).await;
             let restarted = nodes.remove(victim).again();
             nodes.insert(victim, restarted);
             load.moved(victim, &nodes[victim]).await;
         } else {
             nodes[victim].signal("STOP");
-            load.more(150).await;
+            load.sent.grows_by(150).await;
             nodes[victim].signal("CONT");
         }
-        load.more(100).await;
+        load.sent.grows_by(100).await;
         assert!(leader(&operator).await.is_some(), "somebody leads after {led_by:?}");
     }
     let sent = load.end().await;
@@ -211,7 +196,7 @@ async fn a_database_that_is_killed_and_frozen_loses_and_repeats_nothing() {
     let nodes: Vec<Server> = (0..2).map(|_| Server::start_node(&url, Some(&url))).collect();
     let load = Load::start(&nodes).await;
     for round in 0..4 {
-        load.more(100).await;
+        load.sent.grows_by(100).await;
         let victim = Arc::clone(&database);
         let hurt = move || {
             if round % 2 == 0 {
@@ -224,7 +209,7 @@ async fn a_database_that_is_killed_and_frozen_loses_and_repeats_nothing() {
             }
         };
         tokio::task::spawn_blocking(hurt).await.expect("hurt and healed");
-        load.more(100).await;
+        load.sent.grows_by(100).await;
     }
     let sent = load.end().await;
     verify(&nodes, &url, &sent).await;

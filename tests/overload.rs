@@ -15,6 +15,7 @@ use crate::support::inside::{Back, Inside, Place};
 use crate::support::postgres;
 use crate::support::process::run;
 use crate::support::socket::Socket;
+use crate::support::waiting::until;
 use crate::support::{Person, Server, sign};
 
 const SEND: &str = "mutation($input: SendMessageInput!) { sendMessage(input: $input) { message { id } } }";
@@ -167,10 +168,7 @@ async fn who_reads_nothing_is_let_go() {
         unread.push(socket);
     }
     assert_eq!(bob.request(&query.replace("bob", "alice"), json!({})).await.status, 200);
-    // Nobody has read any of it.
-    while alice.request(query, json!({})).await.status == 429 {
-        tokio::task::yield_now().await;
-    }
+    until("what nobody reads is let go", async || alice.request(query, json!({})).await.status != 429).await;
     assert!(unread.len() > 2, "{}", unread.len());
 }
 

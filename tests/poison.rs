@@ -21,6 +21,7 @@ use crate::support::Server;
 use crate::support::inside::{Back, Inside, Place, dump};
 use crate::support::process::run;
 use crate::support::socket::Socket;
+use crate::support::waiting::found;
 
 /// Writes other data into a stored event of a log in a file.
 fn set_data(log: &StoreUrl, event: &StoredEvent, data: &str) {
@@ -118,13 +119,9 @@ async fn poison_parks_its_entity_alone(back: Back) {
 /// Asks for another attempt, and waits until so many are parked and none is asked for any more.
 async fn settled(views: &StoreUrl, entity: Option<&str>, left: usize) {
     ReadStore::request_retry(views, entity).await.expect("asked");
-    loop {
-        let parked = parked(views).await.expect("read");
-        if !parked.iter().any(|parked| parked.is_retried) {
-            return assert_eq!(parked.len(), left, "{parked:?}");
-        }
-        tokio::task::yield_now().await;
-    }
+    let tried = async || Some(parked(views).await.expect("read")).filter(|parked| !parked.iter().any(|parked| parked.is_retried));
+    let parked = found("it is tried again", tried).await;
+    assert_eq!(parked.len(), left, "{parked:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

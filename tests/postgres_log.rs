@@ -3,8 +3,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use entrenous::domain::event::Position;
 use entrenous::event_log::{EventLog, LogError, OpenError};
@@ -13,8 +12,8 @@ use uuid::Uuid;
 
 use crate::event_log::{append, message, since, stream};
 use crate::support::postgres::{Database, Postgres, connect};
+use crate::support::waiting::{PATIENCE, Tally, until};
 
-const PATIENCE: Duration = Duration::from_mins(1);
 const WRITERS: u128 = 32;
 
 async fn open(url: &str) -> EventLog {
@@ -22,10 +21,10 @@ async fn open(url: &str) -> EventLog {
 }
 
 /// Appends to a stream a writer as long as `stop` is not set; the ids that were acknowledged.
-fn write(logs: &[EventLog], stop: &Arc<AtomicBool>, acknowledged: &Arc<AtomicU64>) -> Vec<tokio::task::JoinHandle<Vec<Uuid>>> {
+fn write(logs: &[EventLog], stop: &Arc<AtomicBool>, acknowledged: &Tally) -> Vec<tokio::task::JoinHandle<Vec<Uuid>>> {
     let writer = |writer: u128| {
         let log = logs[usize::try_from(writer).expect("few") % logs.len()].clone();
-        let (stop, acknowledged) = (Arc::clone(stop), Arc::clone(acknowledged));
+        let (stop, acknowledged) = (Arc::clone(stop), acknowledged.clone());
         tokio::spawn(async move {
             let mut ids = Vec::new();
             for n in 0.. {
@@ -36,22 +35,12 @@ fn write(logs: &[EventLog], stop: &Arc<AtomicBool>, acknowledged: &Arc<AtomicU64
                 let recorded = log.append(append(stream(writer), n, vec![(id, event)])).await.expect("an outcome, and no conflict");
                 assert_eq!((recorded[0].id, recorded[0].version), (id, n + 1));
                 ids.push(id);
-                acknowledged.fetch_add(1, Ordering::Relaxed);
+                acknowledged.add_one();
             }
             ids
         })
     };
     (0..WRITERS).map(writer).collect()
-}
-
-async fn wait_for(acknowledged: &AtomicU64, more: u64) {
-    let from = acknowledged.load(Ordering::Relaxed);
-    let enough = async {
-        while acknowledged.load(Ordering::Relaxed) < from + more {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, enough).await.expect("appends go on");
 }
 
 /// The log has what was acknowledged, each once and without a hole.
@@ -70,15 +59,15 @@ async fn verify(log: &EventLog, writers: Vec<tokio::task::JoinHandle<Vec<Uuid>>>
 async fn appends_whose_sessions_are_terminated_have_the_outcome_that_they_are_told() {
     let database = Database::create().await;
     let logs = [open(&database.url()).await, open(&database.url()).await];
-    let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Tally::new());
     let writers = write(&logs, &stop, &acknowledged);
     let operator = database.client().await;
     for _ in 0..15 {
-        wait_for(&acknowledged, 200).await;
+        acknowledged.grows_by(200).await;
         let all = "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name like 'entrenous%'";
         operator.execute(all, &[]).await.expect("terminated");
     }
-    wait_for(&acknowledged, 200).await;
+    acknowledged.grows_by(200).await;
     stop.store(true, Ordering::Relaxed);
     verify(&logs[0], writers).await;
     let mut follow = logs[1].follow(Position(0));
@@ -89,10 +78,10 @@ async fn appends_whose_sessions_are_terminated_have_the_outcome_that_they_are_to
 async fn appends_go_on_after_the_server_was_killed() {
     let server = Arc::new(tokio::task::spawn_blocking(Postgres::private_server).await.expect("a server"));
     let log = open(&server.url()).await;
-    let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (stop, acknowledged) = (Arc::new(AtomicBool::new(false)), Tally::new());
     let writers = write(std::slice::from_ref(&log), &stop, &acknowledged);
     for _ in 0..3 {
-        wait_for(&acknowledged, 300).await;
+        acknowledged.grows_by(300).await;
         let killed = Arc::clone(&server);
         let again = move || {
             killed.stop_immediate();
@@ -100,7 +89,7 @@ async fn appends_go_on_after_the_server_was_killed() {
         };
         tokio::task::spawn_blocking(again).await.expect("started again");
     }
-    wait_for(&acknowledged, 300).await;
+    acknowledged.grows_by(300).await;
     stop.store(true, Ordering::Relaxed);
     verify(&log, writers).await;
 }
@@ -192,12 +181,7 @@ async fn appends_wait_for_a_server_that_only_reads_for_a_while() {
     tokio::select! {
         outcome = &mut appended => panic!("nothing can be written: {outcome:?}"),
         () = log.ended() => panic!("the writer is there"),
-        tried = tokio::time::timeout(PATIENCE, async {
-            // Until it was refused in several sessions.
-            while rolled_back().await < before + 3 {
-                tokio::task::yield_now().await;
-            }
-        }) => tried.expect("it tries again and again"),
+        () = until("it was refused in several sessions", async || rolled_back().await >= before + 3) => {}
     }
     only_reads("off").await;
     tokio::time::timeout(PATIENCE, appended).await.expect("within seconds").expect("appended");

@@ -27,6 +27,7 @@ use crate::support::inside::{Back, Inside, Place, dump};
 use crate::support::postgres::{self, Database};
 use crate::support::process::run;
 use crate::support::socket::Socket;
+use crate::support::waiting::{found, until};
 use crate::support::{Person, Server};
 
 const BOTH: [Back; 2] = [Back::Sqlite, Back::Postgres];
@@ -70,30 +71,20 @@ async fn a3_views_are_made_anew_beside_those_that_serve() {
         assert!(compared.differences.iter().any(|difference| difference.to_string().starts_with("users: missing: id=\"eve\"")), "{back:?}");
         assert_eq!(dump(&views).await, right, "{back:?}");
         let history = "{ conversation(with: \"bob\") { messages(last: 1) { edges { node { text } } } } }";
-        let mut text = String::new();
-        while text != "2 de ann" {
-            let answer = inside.ask(&ann, history, json!({})).await;
-            answer["conversation"]["messages"]["edges"][0]["node"]["text"].as_str().expect("a text").clone_into(&mut text);
-            tokio::task::yield_now().await;
-        }
+        let newest = async || inside.ask(&ann, history, json!({})).await["conversation"]["messages"]["edges"][0]["node"]["text"].take();
+        until("the service goes over to the right ones", async || newest().await == "2 de ann").await;
         // What happens from now on is in the new ones, which equal the log as ever.
         inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "après" }), "message { id }").await;
-        let answer = inside.ask(&ann, history, json!({})).await;
-        assert_eq!(answer["conversation"]["messages"]["edges"][0]["node"]["text"], "après", "{back:?}");
+        assert_eq!(newest().await, "après", "{back:?}");
         assert_eq!(compare(&log, &views, new_id(), |_| {}).await.expect("compared").differences, [], "{back:?}");
 
         assert_eq!(others(&views).await, 1, "the former are kept, {back:?}");
         assert_eq!(rebuilt(&log, &views, WITH_ALL).await.compared.expect("compared").differences, [], "{back:?}");
-        // Not before the service has gone over to the last one.
-        let attempt = async {
-            loop {
-                match ReadStore::drop_others(&views).await {
-                    Err(OpenError::InUse { .. }) => tokio::task::yield_now().await,
-                    dropped => return dropped.expect("dropped"),
-                }
-            }
+        let unless_in_use = async || match ReadStore::drop_others(&views).await {
+            Err(OpenError::InUse { .. }) => None,
+            dropped => Some(dropped.expect("dropped")),
         };
-        let dropped = tokio::time::timeout(Duration::from_mins(1), attempt).await.expect("in time");
+        let dropped = found("the service goes over to the last one", unless_in_use).await;
         assert!(dropped >= 1 && others(&views).await == 0, "{back:?}");
         inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "encore" }), "message { id }").await;
         assert_eq!(compare(&log, &views, new_id(), |_| {}).await.expect("compared").differences, [], "{back:?}");
@@ -151,13 +142,11 @@ async fn a3_what_was_interrupted_goes_on_and_memory_is_bounded() {
             _ = stopped => {}
         }
         assert!(!ReadStore::has_rows(&views).await, "nothing is current before the end, {back:?}");
-        let made = loop {
-            // A write that was begun ends, and a lease of a process that is gone runs out.
-            match rebuild(&log, &views, new_id(), frugal, |_| {}).await {
-                Err(ViewsError::IsBeingRebuilt | ViewsError::Open(OpenError::InUse { .. })) => tokio::task::yield_now().await,
-                made => break made.expect("rebuilt"),
-            }
+        let once_it_can = async || match rebuild(&log, &views, new_id(), frugal, |_| {}).await {
+            Err(ViewsError::IsBeingRebuilt | ViewsError::Open(OpenError::InUse { .. })) => None,
+            made => Some(made.expect("rebuilt")),
         };
+        let made = found("a write that was begun ends, and a lease of a process that is gone runs out", once_it_can).await;
         assert!(made.from >= Position(4_096) && made.to == log.head(), "{made:?}, {back:?}");
         assert_eq!(dump(&views).await, dump(&at_once).await, "{back:?}");
         drop(store);

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::socket::{Closed, Socket};
+use crate::support::waiting::until;
 use crate::support::{Person, Server, now, sign};
 
 const WS: Option<&str> = Some("graphql-transport-ws");
@@ -405,9 +406,7 @@ async fn a_client_that_is_there_no_more_is_let_go_and_its_messages_wait() {
     let gone = inbox.silent();
     alice.sent(&bob, "pendant").await;
     gone.await;
-    while server.metric("entrenous_sockets").await > 0.5 {
-        tokio::task::yield_now().await;
-    }
+    until("it is let go", async || server.metric("entrenous_sockets").await < 0.5).await;
     let mut back = Socket::signed_in(&server, &bob).await;
     back.subscribe_inbox(Some(&cursor)).await;
     assert_eq!(brief(&back.event().await), "MessageAdded pendant");

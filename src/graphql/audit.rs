@@ -60,7 +60,7 @@ impl LoggedEvent {
         self.0.id.into()
     }
 
-    /// Its place in the log, in decimal digits. On KurrentDB several events of one command share one.
+    /// Its place in the log, in decimal digits. On KurrentDB, positions have gaps.
     async fn position(&self) -> String {
         self.0.position.to_string()
     }

@@ -3,8 +3,6 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use entrenous::app::catching_up::fold_up_to;
 use entrenous::audit::rebuild::{Options, rebuild};
@@ -20,6 +18,7 @@ use super::{WORDS, told_by};
 use crate::support::Server;
 use crate::support::inside::{Back, Inside, Place};
 use crate::support::process::run;
+use crate::support::waiting::{Tally, until};
 
 /// Leaves a file and its rollback journal as a kill in the middle of a commit does.
 fn leave_half_written(file: &Path, changes: &str) {
@@ -54,9 +53,7 @@ async fn views_of_before_are_gone_once_the_rebuild_that_has_them_is_over() {
         drop(rebuild);
         let (end, ending) = tokio::sync::watch::channel(false);
         let erasing = tokio::spawn(inside.app.clone().erase_when_asked(ending));
-        while !keys.requested_erasures().await.expect("read").is_empty() {
-            tokio::task::yield_now().await;
-        }
+        until("it is ended", async || keys.requested_erasures().await.expect("read").is_empty()).await;
         end.send_replace(true);
         erasing.await.expect("ended");
         assert_eq!(inside.ask(&ann, "{ me { name } }", json!({})).await["me"]["name"], "Rose", "{back:?}");
@@ -83,9 +80,7 @@ async fn an_erasure_that_a_crash_cut_short_is_ended_at_the_next_start() {
         let (end, ending) = tokio::sync::watch::channel(false);
         let erasing = tokio::spawn(inside.app.clone().erase_when_asked(ending));
         let keys = inside.app.log().keys().clone();
-        while !keys.requested_erasures().await.expect("read").is_empty() {
-            tokio::task::yield_now().await;
-        }
+        until("it is ended", async || keys.requested_erasures().await.expect("read").is_empty()).await;
         end.send_replace(true);
         erasing.await.expect("ended");
         let seen = inside.ask(&bob, "{ user(id: \"ann\") { name erased } }", json!({})).await;
@@ -105,12 +100,7 @@ async fn an_erasure_of_nobody_that_was_begun_is_let_go() {
         keys.begin_erasure(&UserId::parse("ann").expect("an id"), new_id()).await.expect("begun");
         let (end, ending) = tokio::sync::watch::channel(false);
         let erasing = tokio::spawn(inside.app.clone().erase_when_asked(ending));
-        let is_let_go = async {
-            while !keys.requested_erasures().await.expect("read").is_empty() {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(20), is_let_go).await.expect("let go");
+        until("it is let go", async || keys.requested_erasures().await.expect("read").is_empty()).await;
         end.send_replace(true);
         erasing.await.expect("ended");
         assert_eq!(inside.sign_in("ann").await.id().as_str(), "ann", "{back:?}");
@@ -139,8 +129,8 @@ async fn killed_while_people_sign_up_and_are_erased_it_starts_and_forgets_them()
                 })
             })
             .collect();
-        let count = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&count);
+        let count = Tally::new();
+        let counted = count.clone();
         let erasing = tokio::spawn(async move {
             let mut done = Vec::new();
             for id in newcomers {
@@ -150,13 +140,11 @@ async fn killed_while_people_sign_up_and_are_erased_it_starts_and_forgets_them()
                 };
                 assert_eq!(reply.body["data"]["eraseUser"]["user"]["erased"], true, "{}", reply.body);
                 done.push(id);
-                counted.fetch_add(1, Ordering::Relaxed);
+                counted.add_one();
             }
             done
         });
-        while count.load(Ordering::Relaxed) < 3 + round {
-            tokio::task::yield_now().await;
-        }
+        count.reaches(3 + round).await;
         server.kill();
         erased.extend(erasing.await.expect("right answers"));
         for sign_up in signing_up {
@@ -171,9 +159,8 @@ async fn killed_while_people_sign_up_and_are_erased_it_starts_and_forgets_them()
     }
     // What the last kill cut short: until it is ended, the log says less than the views.
     let keys = rusqlite::Connection::open(server.file("events.keys")).expect("a key store");
-    while keys.query_row("select count(*) from erasures", [], |row| row.get::<_, i64>(0)).expect("counted") > 0 {
-        tokio::task::yield_now().await;
-    }
+    let unended = || keys.query_row("select count(*) from erasures", [], |row| row.get::<_, i64>(0)).expect("counted");
+    until("what was cut short is ended", async || unended() == 0).await;
     drop(keys);
     let data = server.data().to_str().expect("UTF-8");
     for arguments in [["verify", "--data", data].as_slice(), &["projections", "verify", "--data", data]] {
@@ -211,9 +198,7 @@ async fn pages_that_an_erasure_left_are_written_anew_after_a_restart() {
     views.pragma_update(None, "user_version", flags() | 2).expect("written");
     assert!(!told_by(server.data()).is_empty(), "a page that is free keeps its bytes");
     server = server.again();
-    while flags() & 2 != 0 {
-        tokio::task::yield_now().await;
-    }
+    until("they are written anew", async || flags() & 2 == 0).await;
     assert_eq!(told_by(server.data()), [""; 0]);
 }
 

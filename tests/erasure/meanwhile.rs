@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use entrenous::app::access::Viewer;
 use entrenous::app::{App, Settings, Sources, progress, projector};
@@ -19,6 +18,7 @@ use tokio::task::JoinSet;
 
 use crate::support::inside::{Back, Inside, Place};
 use crate::support::postgres;
+use crate::support::waiting::{PATIENCE, Tally, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_read_its_keys_before_an_erasure_hears_of_it_all_the_same() {
@@ -109,12 +109,7 @@ async fn no_key_is_destroyed_while_others_are_made() {
     let until_waiting = async |many: i64| {
         let waiting = "select count(*) from pg_locks join pg_stat_activity using (pid)
             where locktype = 'advisory' and not granted and application_name = 'entrenous keys' and datname = current_database()";
-        let waits = async {
-            while operator.query_one(waiting, &[]).await.expect("a count").get::<_, i64>(0) != many {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(4), waits).await.expect("they wait");
+        until("they wait", async || operator.query_one(waiting, &[]).await.expect("a count").get::<_, i64>(0) == many).await;
     };
     let run = |viewer: &Viewer, name: &'static str, input: serde_json::Value| {
         let (inside, viewer) = (Arc::clone(&inside), viewer.clone());
@@ -140,7 +135,7 @@ async fn whoever_writes_without_pause_is_erased_at_once() {
         assert_eq!(events.iter().filter(|event| is_erasure(event)).count(), ERASURES, "{back:?}");
         let last = events.iter().rposition(is_erasure).expect("an erasure");
         let whole = texts(&events[last..]).iter().filter(|text| text.starts_with(&format!("after {ERASURES}"))).count();
-        assert_eq!(whole, sent, "{back:?}");
+        assert_eq!(whole as u64, sent, "{back:?}");
     }
 }
 
@@ -159,32 +154,30 @@ async fn two_nodes_that_erase_somebody_leave_nothing_of_what_is_older() {
 
 const ERASURES: usize = 4;
 /// Messages between two erasures.
-const MESSAGES: usize = 12;
+const MESSAGES: u64 = 12;
 
 /// Has every node erase somebody at once, again and again, while they write through all of them. Returns what the log has in the
 /// end, and how many messages were sent after the last answer.
-async fn erased_while_writing(nodes: Vec<Arc<Inside>>) -> (Vec<RecordedEvent>, usize) {
+async fn erased_while_writing(nodes: Vec<Arc<Inside>>) -> (Vec<RecordedEvent>, u64) {
     let [ann, bob] = [nodes[0].sign_in("ann").await, nodes[0].sign_in("bob").await];
     let answered = Arc::new(AtomicUsize::new(0));
-    let sent = Arc::new([const { AtomicUsize::new(0) }; ERASURES + 1]);
+    let sent: [Tally; ERASURES + 1] = std::array::from_fn(|_| Tally::new());
     let mut writing = JoinSet::new();
     for writer in 0..3 {
-        let (node, ann, answered, sent) = (Arc::clone(&nodes[writer % nodes.len()]), ann.clone(), Arc::clone(&answered), Arc::clone(&sent));
+        let (node, ann, answered, sent) = (Arc::clone(&nodes[writer % nodes.len()]), ann.clone(), Arc::clone(&answered), sent.clone());
         writing.spawn(async move {
-            while sent[ERASURES].load(Ordering::SeqCst) < MESSAGES {
+            while sent[ERASURES].count() < MESSAGES {
                 let after = answered.load(Ordering::SeqCst);
                 let mutation = format!("mutation {{ sendMessage(input: {{ to: \"bob\", text: \"after {after}, {writer}\" }}) {{ message {{ id }} }} }}");
                 if node.respond(&ann, &mutation).await["data"]["sendMessage"]["message"].is_object() {
-                    sent[after].fetch_add(1, Ordering::SeqCst);
+                    sent[after].add_one();
                 }
             }
         });
     }
     let erasing = async {
         for erasure in 0..ERASURES {
-            while sent[erasure].load(Ordering::SeqCst) < MESSAGES {
-                tokio::task::yield_now().await;
-            }
+            sent[erasure].reaches(MESSAGES).await;
             let erase = async |node: &Arc<Inside>| node.mutate(&bob, "eraseUser", json!({ "userId": "ann" }), "user { erased }").await["user"]["erased"].take();
             assert!(join_all(nodes.iter().map(erase)).await.iter().all(|erased| *erased == true));
             answered.store(erasure + 1, Ordering::SeqCst);
@@ -193,10 +186,10 @@ async fn erased_while_writing(nodes: Vec<Arc<Inside>>) -> (Vec<RecordedEvent>, u
             written.expect("written");
         }
     };
-    tokio::time::timeout(Duration::from_mins(1), erasing).await.expect("erased and written");
+    tokio::time::timeout(PATIENCE, erasing).await.expect("erased and written");
     let events = events(&nodes[0]).await;
     assert_eq!(left_of_what_is_older(&events), [""; 0]);
-    (events, sent[ERASURES].load(Ordering::SeqCst))
+    (events, sent[ERASURES].count())
 }
 
 fn is_erasure(event: &RecordedEvent) -> bool {

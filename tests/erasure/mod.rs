@@ -17,6 +17,7 @@ use crate::support::Server;
 use crate::support::inside::{Back, Inside, Place};
 use crate::support::postgres;
 use crate::support::process::run;
+use crate::support::waiting::until;
 
 const WORDS: [&str; 4] = ["Philomène", "philomene", "chrysanthème", "portrait-de-famille"];
 
@@ -226,9 +227,7 @@ async fn views_of_before_go_at_every_node_that_folds_the_erasure() {
     let options = Options { memory: 1 << 20, compared: Extent::Nothing, switches: true };
     rebuild(there.app.log(), &place.views(1), new_id(), options, |_| {}).await.expect("rebuilt");
     here.mutate(&ann, "eraseUser", json!({ "userId": "ann" }), "user { erased }").await;
-    while !told_by(place.folder()).is_empty() {
-        tokio::task::yield_now().await;
-    }
+    until("no file tells of her", async || told_by(place.folder()).is_empty()).await;
     here.stop().await;
     there.stop().await;
 }

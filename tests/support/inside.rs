@@ -19,6 +19,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::postgres::{self, Database};
+use super::waiting::until;
 
 /// What keeps a log or views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,9 +154,7 @@ impl Inside {
     /// From now on nothing that happens is shown, as long as what is returned is held.
     pub async fn stall(&mut self) -> progress::Reporter {
         self.projecting.abort();
-        while !self.projecting.is_finished() {
-            tokio::task::yield_now().await;
-        }
+        until("it projects no more", async || self.projecting.is_finished()).await;
         let (reporter, progress) = progress::progress();
         let sources = Sources { clock: Arc::new(now), uuid: Arc::new(new_id) };
         self.app = App::new(self.app.log().clone(), self.app.store().clone(), progress, sources, Settings::default());

@@ -5,6 +5,7 @@ pub mod inside;
 pub mod postgres;
 pub mod process;
 pub mod socket;
+pub mod waiting;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde_json::{Value, json};

@@ -19,6 +19,8 @@ use std::thread;
 use entrenous::cli::new_id;
 use tokio_postgres::{Client, NoTls};
 
+use super::waiting::until;
+
 /// The variable that names another server.
 const ELSEWHERE: &str = "ENTRENOUS_TEST_POSTGRES";
 
@@ -301,9 +303,7 @@ async fn each_database_is_empty_and_gone_with_its_owner() {
     assert!(other.client().await.batch_execute("select from here").await.is_err());
     let url = one.url();
     drop(one);
-    while tokio_postgres::connect(&url, NoTls).await.is_ok() {
-        tokio::task::yield_now().await;
-    }
+    until("it is gone", async || tokio_postgres::connect(&url, NoTls).await.is_err()).await;
 }
 
 #[tokio::test]

@@ -195,7 +195,11 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        let outcome = self.child.try_wait();
         self.kill();
+        if thread::panicking() {
+            eprintln!("{} ({outcome:?}) told its operator:\n{}", self.url, self.log());
+        }
     }
 }
 

@@ -12,10 +12,9 @@ use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::http::{HeaderMap, HeaderValue};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+use super::waiting::PATIENCE;
 use super::{Person, Server};
 
-/// Longer than anything here takes: a wait that reaches it has failed.
-const PATIENCE: Duration = Duration::from_secs(20);
 /// How long the service listens for somebody who says nothing, and a little more.
 const SILENCE: Duration = Duration::from_secs(90);
 

@@ -14,6 +14,8 @@ use crate::storage::{Backoff, OpenError, StoreUrl};
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a read is tried.
 const READS: usize = 5;
+/// What servers say, under no code of its own, where a read of the whole log begins at a position where no record does.
+const NO_RECORD: &str = "ReadAllResult";
 
 /// A database and the client that reaches it. Cheap to clone.
 #[derive(Clone)]
@@ -59,6 +61,7 @@ impl From<Error> for Failure {
             Error::WrongExpectedVersion { current, .. } => Self::WrongExpectedVersion(current),
             Error::ResourceNotFound => Self::NotFound,
             Error::Grpc { code, .. } if is_final(code) => Self::Refused(reason),
+            Error::ServerError(_) if reason.contains(NO_RECORD) => Self::Refused(reason),
             Error::AccessDenied | Error::UnsupportedFeature | Error::ResourceDeleted | Error::ResourceAlreadyExists => Self::Refused(reason),
             _ => Self::Passing(reason),
         }
@@ -125,14 +128,15 @@ impl Connection {
         let (number, client) = self.current()?;
         // A database that never answers is one that did not answer in time.
         let answer = tokio::time::timeout(PATIENCE + Duration::from_secs(1), ask(client)).await.unwrap_or(Err(Error::DeadlineExceeded));
-        let failure = match answer {
-            Ok(answer) => return Ok(answer),
-            Err(error) => Failure::from(error),
-        };
-        if matches!(failure, Failure::Passing(_)) {
-            self.forget(number);
-        }
-        Err(failure)
+        answer.map_err(|error| {
+            // A client that asked a follower goes to the leader by itself.
+            let is_redirected = matches!(error, Error::NotLeaderException(_));
+            let failure = Failure::from(error);
+            if matches!(failure, Failure::Passing(_)) && !is_redirected {
+                self.forget(number);
+            }
+            failure
+        })
     }
 
     fn current(&self) -> Result<(u64, Client), Failure> {

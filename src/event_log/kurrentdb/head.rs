@@ -93,9 +93,9 @@ fn listen(connection: &Connection, head: &watch::Sender<Position>, number: u64, 
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime can be made");
     let is_current = || current.load(Ordering::SeqCst) == number;
     runtime.block_on(async {
-        let mut backoff = Backoff::new();
+        let (mut backoff, mut redirected) = (Backoff::new(), None);
         while is_current() {
-            if let Ok(client) = connection.client() {
+            if let Ok(client) = redirected.take().map_or_else(|| connection.client(), Ok) {
                 let from = match *head.borrow() {
                     Position(0) => StreamPosition::Start,
                     Position(commit) => StreamPosition::Position(LogPosition { commit, prepare: commit }),
@@ -113,6 +113,8 @@ fn listen(connection: &Connection, head: &watch::Sender<Position>, number: u64, 
                         Ok(_) => {}
                         Err(error) => {
                             tracing::debug!(%error, place = connection.place(), "a subscription ended");
+                            // It goes to the leader by itself.
+                            redirected = matches!(error, Error::NotLeaderException(_)).then(|| client.clone());
                             break;
                         }
                     }

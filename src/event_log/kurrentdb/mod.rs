@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use super::{Clock, LogError, OpenError, StoredEvent};
 use crate::domain::event::{Position, Stream, Timestamp};
+use crate::storage::Backoff;
 use connection::{Connection, Failure};
 use head::Head;
 
@@ -36,6 +37,10 @@ const READER_NOTED: &str = "ReaderNoted";
 const KEYS_NAMED: &str = "KeysNamed";
 /// Events read past a page, since events of one commit stay together.
 const MARGIN: usize = 16;
+/// How many records the database looks through at once for this service's.
+const SEARCHED: u32 = 4_096;
+/// How often somebody else's event is looked for that is known to be there.
+const LOOKS: usize = 10;
 /// What the database says where it does not tell a position.
 const UNTOLD: Position = Position(u64::MAX);
 
@@ -152,22 +157,14 @@ impl KurrentEventLog {
 
     /// The key store that the log has, this one where it had none.
     pub(super) async fn bind_keys(&self, keys: Uuid) -> Result<Uuid, LogError> {
-        let named = EventData::json(KEYS_NAMED, &KeysNamed { keys }).expect("an id is JSON").id(random_id());
-        let (named, options) = (&named, &exactly(1));
-        let append = move |client: Client| -> BoxFuture<'_, _> { Box::pin(async move { client.append_to_stream(LOG_STREAM, options, named.clone()).await }) };
-        match self.0.connection.write(&self.0.closing, append).await {
-            Ok(_) | Err(Failure::WrongExpectedVersion(_)) => {}
-            Err(failure) => return Err(failure.into()),
-        }
-        self.bound_keys().await?.ok_or_else(|| LogError::Read("it does not say which keys it has".into()))
+        let named = EventData::json(KEYS_NAMED, &KeysNamed { keys }).expect("an id is JSON");
+        let earlier = append_or_find(&self.0.connection, &self.0.closing, LOG_STREAM, 1, named).await?;
+        earlier.map_or(Ok(keys), |event| keys_of(&event))
     }
 
     /// The key store that the log has; none where it has had none yet.
     pub(super) async fn bound_keys(&self) -> Result<Option<Uuid>, LogError> {
-        let found = read_stream(&self.0.connection, LOG_STREAM, 1, 1).await?;
-        let unreadable = |error: serde_json::Error| LogError::Read(error.to_string().into());
-        let named = found.first().map(|event| event.as_json::<KeysNamed>().map_err(unreadable)).transpose()?;
-        Ok(named.map(|named| named.keys))
+        read_stream(&self.0.connection, LOG_STREAM, 1, 1).await?.first().map(keys_of).transpose()
     }
 
     pub(super) async fn close(&self) {
@@ -212,7 +209,7 @@ impl KurrentEventLog {
     }
 
     pub(super) async fn at(&self, position: Position) -> Result<Option<StoredEvent>, LogError> {
-        if position == Position(0) {
+        if position == Position(0) || i64::try_from(position.0).is_err() {
             return Ok(None);
         }
         let place = StreamPosition::Position(LogPosition { commit: position.0, prepare: position.0 });
@@ -271,7 +268,7 @@ impl From<Failure> for LogError {
 }
 
 fn own_streams() -> SubscriptionFilter {
-    SubscriptionFilter::on_stream_name().regex(STREAMS)
+    SubscriptionFilter::on_stream_name().regex(STREAMS).max(SEARCHED)
 }
 
 /// Never 'any': only an exact expectation makes a repeated append known.
@@ -300,26 +297,50 @@ async fn read_stream(connection: &Connection, name: &str, after: u64, limit: usi
 async fn latest(connection: &Connection) -> Result<Position, Failure> {
     let options = ReadAllOptions::default().position(StreamPosition::End).filter(own_streams()).max_count(1).requires_leader(true);
     let options = &options;
-    let found = connection.read(move |client| Box::pin(async move { collect(client.read_all(options).await).await })).await?;
-    Ok(found.first().map(|event| Position(event.position.commit)).unwrap_or_default())
+    // What comes after the first is not waited for: the database would look for it back to the beginning.
+    let last = connection.read(move |client| Box::pin(async move { client.read_all(options).await?.next().await })).await?;
+    Ok(last.and_then(|resolved| resolved.event).map(|event| Position(event.position.commit)).unwrap_or_default())
 }
 
 async fn log_id(connection: &Connection) -> Result<Option<Uuid>, Failure> {
-    let found = read_stream(connection, LOG_STREAM, 0, 1).await?;
-    let id = |event: &Read| event.as_json::<LogCreated>().map(|created| created.id).map_err(|error| Failure::Refused(error.to_string()));
-    found.first().map(id).transpose()
+    read_stream(connection, LOG_STREAM, 0, 1).await?.first().map(id_of).transpose()
+}
+
+fn id_of(created: &Read) -> Result<Uuid, Failure> {
+    created.as_json::<LogCreated>().map(|created| created.id).map_err(|error| Failure::Refused(error.to_string()))
+}
+
+fn keys_of(named: &Read) -> Result<Uuid, LogError> {
+    named.as_json::<KeysNamed>().map(|named| named.keys).map_err(|error| LogError::Read(error.to_string().into()))
 }
 
 /// Whoever is first names the log.
 async fn create_log(connection: &Connection) -> Result<Uuid, Failure> {
-    let created = EventData::json(LOG_CREATED, &LogCreated { id: random_id() }).expect("an id is JSON").id(random_id());
-    let (created, options) = (&created, &exactly(0));
-    let append = move |client: Client| -> BoxFuture<'_, _> { Box::pin(async move { client.append_to_stream(LOG_STREAM, options, created.clone()).await }) };
-    match connection.write(&AtomicBool::new(false), append).await {
-        Ok(_) | Err(Failure::WrongExpectedVersion(_)) => {}
-        Err(failure) => return Err(failure),
+    let id = random_id();
+    let created = EventData::json(LOG_CREATED, &LogCreated { id }).expect("an id is JSON");
+    let earlier = append_or_find(connection, &AtomicBool::new(false), LOG_STREAM, 0, created).await?;
+    earlier.map_or(Ok(id), |event| id_of(&event))
+}
+
+/// Appends an event after so many of its stream, where several may try; none then. The event that another appended there,
+/// otherwise: the database knows of that before anybody can read it.
+async fn append_or_find(connection: &Connection, closing: &AtomicBool, stream: &str, after: u64, event: EventData) -> Result<Option<Read>, Failure> {
+    let (event, options) = (&event.id(random_id()), &exactly(after));
+    let mut backoff = Backoff::new();
+    for _ in 0..LOOKS {
+        let append = move |client: Client| -> BoxFuture<'_, _> { Box::pin(async move { client.append_to_stream(stream, options, event.clone()).await }) };
+        match connection.write(closing, append).await {
+            Ok(_) => return Ok(None),
+            Err(Failure::WrongExpectedVersion(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+        let found = read_stream(connection, stream, after, 1).await?;
+        if !found.is_empty() {
+            return Ok(found.into_iter().next());
+        }
+        backoff.wait().await;
     }
-    log_id(connection).await?.ok_or_else(|| Failure::Refused("the log's id was not found".to_owned()))
+    Err(Failure::Passing(format!("what another appended to {stream} cannot be read yet")))
 }
 
 /// A log's id is also the secret of cursors; a claim must never look like another's.

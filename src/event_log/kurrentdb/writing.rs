@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::connection::Failure;
-use super::{KurrentEventLog, Metadata, UNTOLD, exactly, random_id, read_stream};
+use super::{KurrentEventLog, Metadata, Read, UNTOLD, append_or_find, exactly, read_stream};
 use crate::domain::event::{Position, Stream, Timestamp};
 use crate::event_log::codec::{MESSAGE_SENT, USER_ERASED};
 use crate::event_log::copy::{CopyError, not_written};
@@ -92,8 +92,7 @@ impl KurrentEventLog {
 
     async fn claim(&self, id: Uuid) -> Result<Option<Claim>, LogError> {
         let found = read_stream(&self.0.connection, &claim_stream(id), 0, 1).await?;
-        let unreadable = |error: serde_json::Error| LogError::Read(format!("a claim cannot be read: {error}").into());
-        found.first().map(|event| event.as_json().map_err(unreadable)).transpose()
+        found.first().map(claim_of).transpose()
     }
 
     /// The event that an id was claimed for. It may never have come.
@@ -149,20 +148,10 @@ impl KurrentEventLog {
 
     /// None where the id is claimed now; who claimed it before, otherwise.
     async fn claim_or_find(&self, id: Uuid, stream: &str, after: u64) -> Result<Option<(Uuid, Claim)>, NotWritten> {
-        let claim = EventData::json(CLAIMED, &Claim { stream: stream.to_owned(), after }).expect("a claim is JSON").id(random_id());
-        let (claim, options) = (&claim, &exactly(0));
-        let append =
-            move |client: Client| -> BoxFuture<'_, _> { Box::pin(async move { client.append_to_stream(claim_stream(id), options, claim.clone()).await }) };
-        let claimed = self.0.connection.write(&self.0.closing, append).await;
-        match claimed {
-            Ok(_) => Ok(None),
-            Err(Failure::WrongExpectedVersion(_)) => {
-                let missing = || NotWritten::Log(LogError::Read("a claim was not found".into()));
-                let claim = self.claim(id).await.map_err(NotWritten::Log)?.ok_or_else(missing)?;
-                Ok(Some((id, claim)))
-            }
-            Err(failure) => Err(NotWritten::Log(failure.into())),
-        }
+        let claim = EventData::json(CLAIMED, &Claim { stream: stream.to_owned(), after }).expect("a claim is JSON");
+        let earlier = append_or_find(&self.0.connection, &self.0.closing, &claim_stream(id), 0, claim).await;
+        let earlier = earlier.map_err(|failure| NotWritten::Log(failure.into()))?;
+        earlier.map(|event| Ok((id, claim_of(&event)?))).transpose().map_err(NotWritten::Log)
     }
 
     /// The position of the last event. An unknown outcome is found out by the same append again.
@@ -173,6 +162,8 @@ impl KurrentEventLog {
             move |client: Client| -> BoxFuture<'_, _> { Box::pin(async move { client.append_to_stream(name.as_str(), options, events.clone()).await }) };
         let appended = self.0.connection.write(&self.0.closing, append).await;
         match appended {
+            // At 0 there is something of the database's own: that, too, means that it is not told.
+            Ok(result) if result.position.commit == 0 => Ok(UNTOLD),
             Ok(result) => Ok(Position(result.position.commit)),
             Err(Failure::WrongExpectedVersion(CurrentRevision::Current(revision))) => Err(NotWritten::Conflict(revision + 1)),
             Err(Failure::WrongExpectedVersion(CurrentRevision::NoStream)) => Err(NotWritten::Conflict(0)),
@@ -185,6 +176,10 @@ impl KurrentEventLog {
         let newest = self.0.newest.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |newest| Some(at(newest))).expect("it always has a next");
         Timestamp(at(newest))
     }
+}
+
+fn claim_of(event: &Read) -> Result<Claim, LogError> {
+    event.as_json().map_err(|error| LogError::Read(format!("a claim cannot be read: {error}").into()))
 }
 
 fn claim_stream(id: Uuid) -> String {

@@ -63,39 +63,47 @@ pub enum End {
     TooSlow,
 }
 
-/// A peer that listens on a loopback address. What was appended survives its kill.
+/// A peer that listens on loopback addresses, one of the leader and one of a follower. What was appended survives its kill.
 pub struct Peer {
-    address: SocketAddr,
+    follower: SocketAddr,
     state: Arc<State>,
     running: Option<Runtime>,
 }
 
 struct State {
     log: Mutex<Log>,
-    /// How many records there are.
-    length: watch::Sender<usize>,
+    /// How many records can be read.
+    readable: watch::Sender<usize>,
     faults: Mutex<VecDeque<Fault>>,
     ends: watch::Sender<(u64, End)>,
     /// Whether what is read of one stream says where it is in the log.
     tells_positions: AtomicBool,
     subscriptions: Mutex<u64>,
-    address: Mutex<SocketAddr>,
+    leader: SocketAddr,
+}
+
+impl State {
+    /// From now on so many records can be read.
+    fn index(&self, records: usize) {
+        let mut log = lock(&self.log);
+        log.index(records);
+        self.readable.send_replace(log.readable().len());
+    }
 }
 
 impl Peer {
     #[must_use]
     pub fn start() -> Self {
-        let address = free_address();
         let state = State {
             log: Mutex::default(),
-            length: watch::channel(0).0,
+            readable: watch::channel(0).0,
             faults: Mutex::default(),
             ends: watch::channel((0, End::Clean)).0,
             tells_positions: AtomicBool::new(true),
             subscriptions: Mutex::default(),
-            address: Mutex::new(address),
+            leader: free_address(),
         };
-        let mut peer = Self { address, state: Arc::new(state), running: None };
+        let mut peer = Self { follower: free_address(), state: Arc::new(state), running: None };
         peer.restart();
         peer
     }
@@ -103,7 +111,13 @@ impl Peer {
     /// `esdb://…`
     #[must_use]
     pub fn url(&self) -> String {
-        format!("esdb://{}?tls=false", self.address)
+        format!("esdb://{}?tls=false", self.state.leader)
+    }
+
+    /// The same of a node that only says who the leader is.
+    #[must_use]
+    pub fn follower_url(&self) -> String {
+        format!("esdb://{}?tls=false", self.follower)
     }
 
     /// The next appends go wrong, one after the other.
@@ -151,26 +165,22 @@ impl Peer {
         change(&mut record.event.data);
     }
 
-    /// At the same address, with what was appended.
+    /// At the same addresses, with what was appended.
     ///
     /// # Panics
-    /// When the address is taken.
+    /// When an address is taken.
     pub fn restart(&mut self) {
         self.kill();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
-        let (state, address) = (Arc::clone(&self.state), self.address);
-        let listener = loop {
-            match TcpListener::bind(address) {
-                Ok(listener) => break listener,
-                Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => std::thread::yield_now(),
-                Err(error) => panic!("{error}"),
-            }
-        };
-        listener.set_nonblocking(true).expect("set");
-        runtime.spawn(async move {
-            let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
-            Service::new(state).serve(listener).await;
-        });
+        let known = lock(&self.state.log).records.len();
+        self.state.index(known);
+        for (address, is_leader) in [(self.state.leader, true), (self.follower, false)] {
+            let (state, listener) = (Arc::clone(&self.state), listen(address));
+            runtime.spawn(async move {
+                let listener = tokio::net::TcpListener::from_std(listener).expect("a listener");
+                Service::new(state, is_leader).serve(listener).await;
+            });
+        }
         self.running = Some(runtime);
     }
 }
@@ -179,6 +189,19 @@ impl Drop for Peer {
     fn drop(&mut self) {
         self.kill();
     }
+}
+
+/// At an address that the one before may not have let go of yet.
+fn listen(address: SocketAddr) -> TcpListener {
+    let listener = loop {
+        match TcpListener::bind(address) {
+            Ok(listener) => break listener,
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    };
+    listener.set_nonblocking(true).expect("set");
+    listener
 }
 
 fn free_address() -> SocketAddr {

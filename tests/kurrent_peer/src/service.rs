@@ -3,6 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_stream::Stream;
@@ -24,9 +25,15 @@ use crate::{End, Fault, State, lock};
 /// The most bytes of one append.
 const APPEND_LIMIT: usize = 1 << 20;
 
+/// From an append until it can be read: flushed and indexed. What is expected of a stream is compared before.
+const INDEXING: Duration = Duration::from_millis(2);
+
 /// Answers from the state.
 #[derive(Clone)]
-pub(crate) struct Service(Arc<State>);
+pub(crate) struct Service {
+    state: Arc<State>,
+    is_leader: bool,
+}
 
 type Answers = Pin<Box<dyn Stream<Item = Result<ReadResp, Status>> + Send>>;
 
@@ -45,6 +52,9 @@ impl Streams for Service {
     type BatchAppendStream = Pin<Box<dyn Stream<Item = Result<BatchAppendResp, Status>> + Send>>;
 
     async fn read(&self, request: Request<ReadReq>) -> Result<Response<Answers>, Status> {
+        if !self.is_leader {
+            return Err(self.not_leader());
+        }
         let options = request.into_inner().options.ok_or_else(|| Status::invalid_argument("no options"))?;
         let wanted = Wanted::of(&options)?;
         if let Some(read_req::options::CountOption::Subscription(_)) = options.count_option {
@@ -55,7 +65,7 @@ impl Streams for Service {
             _ => usize::MAX,
         };
         let answers = {
-            let log = lock(&self.0.log);
+            let log = lock(&self.state.log);
             wanted.read(&log)?.map_or_else(
                 || vec![stream_not_found(&wanted)],
                 |found| found.into_iter().take(count).map(|at| self.read_of(&wanted, &log.records[at])).collect(),
@@ -75,20 +85,27 @@ impl Streams for Service {
             }
         }
         let options = options.ok_or_else(|| Status::invalid_argument("no options"))?;
+        if !self.is_leader {
+            return Err(self.not_leader());
+        }
         if proposed.iter().map(|message| message.data.len() + message.custom_metadata.len()).sum::<usize>() > APPEND_LIMIT {
             return Err(Status::invalid_argument("Maximum Append Size Exceeded"));
         }
-        let fault = lock(&self.0.faults).pop_front();
+        let fault = lock(&self.state.faults).pop_front();
         match fault {
             Some(Fault::NotLeader) => return Err(self.not_leader()),
             Some(Fault::AbortedBefore) => return Err(Status::aborted("Operation timed out: Commit timeout")),
             _ => {}
         }
-        let answer = self.write(options, proposed)?;
+        let (answer, records) = self.write(options, proposed)?;
         match fault {
             Some(Fault::HangsAfter) => std::future::pending().await,
             Some(Fault::AbortedAfter) => Err(Status::aborted("Operation timed out: Commit timeout")),
-            _ => Ok(Response::new(answer)),
+            _ => {
+                let mut readable = self.state.readable.subscribe();
+                let _running = readable.wait_for(|readable| *readable >= records).await;
+                Ok(Response::new(answer))
+            }
         }
     }
 
@@ -106,8 +123,8 @@ impl Streams for Service {
 }
 
 impl Service {
-    pub(crate) fn new(state: Arc<State>) -> Self {
-        Self(state)
+    pub(crate) fn new(state: Arc<State>, is_leader: bool) -> Self {
+        Self { state, is_leader }
     }
 
     /// Until it is dropped.
@@ -118,12 +135,12 @@ impl Service {
     }
 
     fn read_of(&self, wanted: &Wanted, record: &Record) -> ReadResp {
-        let position = if wanted.stream.is_none() || self.0.tells_positions.load(Ordering::Relaxed) { record.position } else { u64::MAX };
+        let position = if wanted.stream.is_none() || self.state.tells_positions.load(Ordering::Relaxed) { record.position } else { u64::MAX };
         event_at(record, position)
     }
 
     fn not_leader(&self) -> Status {
-        let address = *lock(&self.0.address);
+        let address = self.state.leader;
         let mut status = Status::not_found("Leader info available");
         let metadata = status.metadata_mut();
         metadata.insert("exception", "not-leader".parse().expect("ASCII"));
@@ -132,7 +149,8 @@ impl Service {
         status
     }
 
-    fn write(&self, options: append_req::Options, proposed: Vec<append_req::ProposedMessage>) -> Result<AppendResp, Status> {
+    /// The answer, and how many records can be read by then.
+    fn write(&self, options: append_req::Options, proposed: Vec<append_req::ProposedMessage>) -> Result<(AppendResp, usize), Status> {
         use append_req::options::ExpectedStreamRevision as Expected;
         let name = options.stream_identifier.map(|identifier| identifier.stream_name).unwrap_or_default();
         let expected = match options.expected_stream_revision {
@@ -146,29 +164,40 @@ impl Service {
             custom_metadata: message.custom_metadata,
             data: message.data,
         };
-        let mut log = lock(&self.0.log);
-        let answer = match log.append(&name, expected, proposed.into_iter().map(event).collect()) {
-            Ok(last) => success(last.ok_or_else(|| Status::invalid_argument("nothing to append"))?),
-            Err(current) => wrong_expected_version(current, expected),
-        };
-        self.0.length.send_replace(log.records.len());
-        Ok(answer)
+        let mut log = lock(&self.state.log);
+        match log.append(&name, expected, proposed.into_iter().map(event).collect()) {
+            Ok(last) => {
+                let last = last.ok_or_else(|| Status::invalid_argument("nothing to append"))?;
+                let answer = success(&log.records[last]);
+                self.index_later(last + 1);
+                Ok((answer, last + 1))
+            }
+            Err(current) => Ok((wrong_expected_version(current, expected), 0)),
+        }
+    }
+
+    fn index_later(&self, records: usize) {
+        let state = Arc::clone(&self.state);
+        tokio::spawn(async move {
+            tokio::time::sleep(INDEXING).await;
+            state.index(records);
+        });
     }
 
     fn subscribe(&self, wanted: Wanted) -> Result<Answers, Status> {
         let subscription = {
-            let mut subscriptions = lock(&self.0.subscriptions);
+            let mut subscriptions = lock(&self.state.subscriptions);
             *subscriptions += 1;
             *subscriptions
         };
-        let (state, mut length, mut ends) = (Arc::clone(&self.0), self.0.length.subscribe(), self.0.ends.subscribe());
+        let (state, mut readable, mut ends) = (Arc::clone(&self.state), self.state.readable.subscribe(), self.state.ends.subscribe());
         ends.mark_unchanged();
         let mut next = {
-            let log = lock(&self.0.log);
+            let log = lock(&self.state.log);
             match wanted.place {
                 Place::Start => 0,
-                Place::End => log.records.len(),
-                Place::At(position) => wanted.exact(&log, position)? + 1,
+                Place::End => log.readable().len(),
+                Place::At(position) => Wanted::exact(&log, position, || Status::invalid_argument("Invalid position"))? + 1,
             }
         };
         let (sender, receiver) = mpsc::channel(1_000);
@@ -178,8 +207,8 @@ impl Service {
             loop {
                 let news: Vec<ReadResp> = {
                     let log = lock(&state.log);
-                    let news = log.records[next..].iter().filter(|record| wanted.matches(record)).map(event).collect();
-                    next = log.records.len();
+                    let news = log.readable()[next..].iter().filter(|record| wanted.matches(record)).map(event).collect();
+                    next = log.readable().len();
                     news
                 };
                 for answer in news {
@@ -188,7 +217,7 @@ impl Service {
                     }
                 }
                 tokio::select! {
-                    _ = length.changed() => {}
+                    _ = readable.changed() => {}
                     _ = ends.changed() => {
                         if ends.borrow().1 == End::TooSlow {
                             let _gone = sender.send(Err(Status::aborted("Consumer too slow to handle event while live"))).await;

@@ -9,6 +9,8 @@ pub(crate) struct Log {
     /// The places of each stream's records.
     pub(crate) streams: HashMap<Vec<u8>, Vec<usize>>,
     end: u64,
+    /// How many records can be read: those that were flushed and indexed.
+    readable: usize,
 }
 
 #[derive(Clone)]
@@ -29,13 +31,28 @@ pub(crate) struct Event {
 }
 
 impl Log {
-    /// The last of the events, appended after so many of their stream, or found there by their ids. How many the stream has
+    pub(crate) fn readable(&self) -> &[Record] {
+        &self.records[..self.readable]
+    }
+
+    /// The places of the records of a stream that can be read.
+    pub(crate) fn readable_of(&self, stream: &[u8]) -> &[usize] {
+        let known = self.streams.get(stream).map_or(&[][..], Vec::as_slice);
+        &known[..known.partition_point(|at| *at < self.readable)]
+    }
+
+    /// From now on so many records can be read, or more.
+    pub(crate) fn index(&mut self, records: usize) {
+        self.readable = self.readable.max(records);
+    }
+
+    /// The place of the last of the events, appended after so many of their stream, or found there by their ids. How many the stream has
     /// where those are others.
-    pub(crate) fn append(&mut self, stream: &[u8], expected: usize, events: Vec<Event>) -> Result<Option<&Record>, usize> {
+    pub(crate) fn append(&mut self, stream: &[u8], expected: usize, events: Vec<Event>) -> Result<Option<usize>, usize> {
         let known = self.streams.get(stream).map_or(&[][..], Vec::as_slice);
         let there: Vec<usize> = known.iter().skip(expected).take(events.len()).copied().collect();
         if !there.is_empty() && there.iter().map(|&at| &self.records[at].event.id).eq(events.iter().map(|event| &event.id)) {
-            return Ok(there.last().map(|&at| &self.records[at]));
+            return Ok(there.last().copied());
         }
         if known.len() != expected {
             return Err(known.len());
@@ -48,6 +65,6 @@ impl Log {
             self.streams.entry(stream.to_vec()).or_default().push(self.records.len());
             self.records.push(Record { stream: stream.to_vec(), revision, position, event });
         }
-        Ok(self.streams.get(stream).and_then(|places| places.last()).map(|&at| &self.records[at]))
+        Ok(self.streams.get(stream).and_then(|places| places.last()).copied())
     }
 }

@@ -82,16 +82,19 @@ impl Wanted {
         filter.regex.as_ref().map_or_else(|| filter.prefixes.iter().any(|prefix| name.starts_with(prefix)), |regex| regex.is_match(&name))
     }
 
-    /// The record at exactly a position: no other can be read from.
-    pub(crate) fn exact(&self, log: &Log, position: u64) -> Result<usize, Status> {
-        log.records.binary_search_by_key(&position, |record| record.position).map_err(|_| Status::invalid_argument("Invalid position"))
+    /// The record at exactly a position: no other can be read from. Reads and subscriptions are refused differently.
+    pub(crate) fn exact(log: &Log, position: u64, or_else: impl FnOnce() -> Status) -> Result<usize, Status> {
+        log.readable().binary_search_by_key(&position, |record| record.position).map_err(|_| or_else())
     }
 
     /// Places of records in order; none where there is no such stream.
     pub(crate) fn read(&self, log: &Log) -> Result<Option<Vec<usize>>, Status> {
         let found: Vec<usize> = match &self.stream {
             Some(name) => {
-                let Some(known) = log.streams.get(name) else { return Ok(None) };
+                let known = log.readable_of(name);
+                if known.is_empty() {
+                    return Ok(None);
+                }
                 let from = match self.place {
                     Place::Start => 0,
                     Place::End => known.len(),
@@ -102,10 +105,10 @@ impl Wanted {
             None => {
                 let from = match self.place {
                     Place::Start => 0,
-                    Place::End => log.records.len(),
-                    Place::At(position) => self.exact(log, position)?,
+                    Place::End => log.readable().len(),
+                    Place::At(position) => Self::exact(log, position, || Status::unknown("Unexpected ReadAllResult: InvalidPosition"))?,
                 };
-                if self.backwards { (0..from).rev().collect() } else { (from..log.records.len()).collect() }
+                if self.backwards { (0..from).rev().collect() } else { (from..log.readable().len()).collect() }
             }
         };
         Ok(Some(found.into_iter().filter(|&at| self.matches(&log.records[at])).collect()))
