@@ -25,7 +25,7 @@ impl FromStr for StoreUrl {
 
     fn from_str(url: &str) -> Result<Self, Self::Err> {
         match url.split_once(':') {
-            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into())),
+            Some(("sqlite", path)) if !matches!(path, "" | "//") => Ok(Self::Sqlite(path.strip_prefix("//").unwrap_or(path).into())),
             Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(Self::Postgres(url.to_owned())),
             Some(("esdb" | "esdb+discover" | "kurrentdb" | "kurrentdb+discover", rest)) if rest.starts_with("//") => Ok(Self::Kurrent(url.to_owned())),
             _ => Err("a store is `sqlite:FILE`, `postgres://…`, `esdb://…` or `kurrentdb://…`"),
@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(shown("postgres://me:se%40cret@db:5432/chat?password=secret"), Ok("postgres://db:5432/chat postgres://db:5432/chat".to_owned()));
         assert_eq!(shown("esdb+discover://admin:changeit@a:1,b:2?tls=false"), Ok("esdb+discover://a:1,b:2 esdb+discover://a:1,b:2".to_owned()));
         assert_eq!(shown("postgres://me:se?cret@db:5432/chat"), Ok("postgres://… postgres://…".to_owned()), "a password, or an option?");
-        for wrong in ["", "sqlite:", "events.db", "mysql://a", "postgres:a"] {
+        for wrong in ["", "sqlite:", "sqlite://", "events.db", "mysql://a", "postgres:a"] {
             assert!(shown(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -25,6 +25,17 @@ fn rust_files(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
+/// A module's sources: its one file, or those of its folder.
+fn files_of(module: &str) -> Vec<PathBuf> {
+    let (mut files, file) = (Vec::new(), source(&format!("src/{module}.rs")));
+    if file.exists() {
+        files.push(file);
+    } else {
+        rust_files(&source(&format!("src/{module}")), &mut files);
+    }
+    files
+}
+
 /// The top modules that a source names by `crate::`.
 fn imports(text: &str) -> Vec<String> {
     let named = |rest: &str| rest.trim_start().chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
@@ -73,13 +84,7 @@ fn imports_go_up_the_list_of_lib_rs() {
     );
     let mut found = Vec::new();
     for module in &modules {
-        let (mut files, file) = (Vec::new(), source(&format!("src/{module}.rs")));
-        if file.exists() {
-            files.push(file);
-        } else {
-            rust_files(&source(&format!("src/{module}")), &mut files);
-        }
-        for file in files {
+        for file in files_of(module) {
             found.extend(violations(&modules, module, &fs::read_to_string(&file).expect("a source")));
         }
     }
@@ -98,22 +103,31 @@ fn each_module_imports_only_what_the_house_allows_it() {
         ("event_log", vec!["domain", "metrics", "postgres", "sqlite", "storage"]),
         ("read_store", vec!["domain", "postgres", "projections", "sqlite", "storage"]),
         ("app", vec!["domain", "metrics", "projections", "event_log", "read_store", "storage"]),
+        ("audit", vec!["app", "domain", "event_log", "projections", "read_store", "storage"]),
         ("graphql", vec!["app", "domain", "metrics", "projections", "read_store"]),
         ("http", vec!["app", "domain", "graphql", "metrics"]),
         ("load", vec!["domain", "event_log"]),
     ];
+    let named: Vec<&str> = allowed.iter().map(|(module, _)| *module).collect();
+    assert_eq!(named, modules().iter().filter(|module| *module != "cli").collect::<Vec<_>>(), "the edge may import all, the others are named");
     for (module, allowed) in allowed {
-        let mut files = Vec::new();
-        if source(&format!("src/{module}")).is_dir() {
-            rust_files(&source(&format!("src/{module}")), &mut files);
-        } else {
-            files.push(source(&format!("src/{module}.rs")));
-        }
-        for file in files {
+        for file in files_of(module) {
             for import in imports(&fs::read_to_string(&file).expect("a source")) {
                 assert!(import == module || allowed.contains(&import.as_str()), "{} imports {import}", file.display());
             }
         }
+    }
+}
+
+/// There `super` is the crate's root, behind which any module could be.
+#[test]
+fn no_top_module_imports_by_super() {
+    for module in modules() {
+        let folder = source(&format!("src/{module}/mod.rs"));
+        let file = if folder.exists() { folder } else { source(&format!("src/{module}.rs")) };
+        let text = fs::read_to_string(&file).expect("a source");
+        let code = text.split("mod tests {").next().unwrap_or_default();
+        assert!(!code.lines().any(|line| line.contains("super::") && !line.contains("pub(super)")), "{}", file.display());
     }
 }
 

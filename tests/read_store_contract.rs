@@ -3,7 +3,6 @@
 
 use std::fmt::Debug;
 use std::sync::Arc;
-use std::time::Duration;
 
 use entrenous::app::catching_up::catch_up;
 use entrenous::cli::new_id;
@@ -27,8 +26,8 @@ use uuid::Uuid;
 use crate::projections::tamper;
 use crate::support::inside::{Back, Inside, Place, dump};
 use crate::support::postgres::{self, Postgres};
+use crate::support::waiting::{PATIENCE, found, until};
 
-const PATIENCE: Duration = Duration::from_secs(20);
 const LOG: Uuid = Uuid::from_u128(0x1091);
 const BOTH: [Back; 2] = [Back::Sqlite, Back::Postgres];
 
@@ -84,30 +83,21 @@ async fn community() -> Inside {
     inside
 }
 
-/// Opens a store; a file is let go of a moment after it was closed.
-async fn open(place: &Place, log: Uuid) -> ReadStore {
-    let attempt = async {
-        loop {
-            match ReadStore::open(&place.views(0), log).await {
-                Ok(store) => return store,
-                Err(OpenError::InUse { .. }) => tokio::task::yield_now().await,
-                Err(error) => panic!("{error}"),
-            }
-        }
+/// Opens a store, where it lets itself be opened; a file is let go of a moment after it was closed.
+async fn try_open(place: &Place, log: Uuid) -> Result<ReadStore, OpenError> {
+    let unless_in_use = async || match ReadStore::open(&place.views(0), log).await {
+        Err(OpenError::InUse { .. }) => None,
+        outcome => Some(outcome),
     };
-    tokio::time::timeout(PATIENCE, attempt).await.expect("the store can be opened")
+    found("nobody else has the store open", unless_in_use).await
+}
+
+async fn open(place: &Place, log: Uuid) -> ReadStore {
+    try_open(place, log).await.unwrap_or_else(|error| panic!("{error}"))
 }
 
 async fn lead(store: &ReadStore, node: Uuid) -> Lease {
-    let attempt = async {
-        loop {
-            if let Some(lease) = store.try_lead(node).await.expect("answered") {
-                return lease;
-            }
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, attempt).await.expect("the lease can be had")
+    found("the lease can be had", async || store.try_lead(node).await.expect("answered")).await
 }
 
 /// All that a list shows, page after page, from either end.
@@ -318,12 +308,7 @@ async fn rows_of_another_log_are_refused_and_of_other_folds_made_anew() {
         lease.apply(Rows { users: vec![person("ann", 1)], ..Rows::default() }, at(1)).await.expect("written");
         lease.release().await;
         drop(store);
-        let refused = loop {
-            match ReadStore::open(&place.views(0), Uuid::from_u128(0x2092)).await {
-                Err(OpenError::InUse { .. }) => tokio::task::yield_now().await,
-                outcome => break outcome.err().expect("it is refused"),
-            }
-        };
+        let refused = try_open(&place, Uuid::from_u128(0x2092)).await.err().expect("it is refused");
         assert!(matches!(refused, OpenError::Diverged { .. }), "{back:?}: {refused}");
         let store = open(&place, LOG).await;
         assert!(store.user(&user("ann")).await.expect("answered").is_some(), "{back:?}: a refusal changes nothing");
@@ -396,17 +381,12 @@ async fn who_is_in_the_middle_of_a_long_write_leads() {
     operator.batch_execute("update entrenous_views.projector set seen = seen - interval '4 seconds'").await.expect("changed");
     operator.batch_execute("begin; lock table entrenous_views.messages in access exclusive mode").await.expect("locked");
     let writing = tokio::spawn(async move {
-        let written = lease.apply(Rows { erased: vec![user("ann")], ..Rows::default() }, at(1)).await;
+        let written = lease.apply(Rows { erased: vec![(user("ann"), Position(1))], ..Rows::default() }, at(1)).await;
         (lease, written)
     });
     let looking = postgres::connect(&place.url()).await;
     let not_granted = "select count(*) from pg_locks join pg_database on oid = database where datname = current_database() and not granted";
-    let waits = async {
-        while looking.query_one(not_granted, &[]).await.expect("a count").get::<_, i64>(0) == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, waits).await.expect("it writes");
+    until("it writes", async || looking.query_one(not_granted, &[]).await.expect("a count").get::<_, i64>(0) > 0).await;
     // What is known of its last sign of life is old, and it cannot be asked: its row is locked.
     assert!(there.try_lead(other).await.expect("answered at once").is_none());
     let moment = "select clock_timestamp()::text";
@@ -567,15 +547,11 @@ async fn views_that_somebody_has_open_are_not_removed() {
     assert!(store.user(&user("ann")).await.expect("answered").is_none(), "it goes over when it leads again");
     // What built it lets go of it in a moment.
     let drop_others = async |still: fn(&str) -> bool| {
-        let attempt = async {
-            loop {
-                match ReadStore::drop_others(&place.views(0)).await {
-                    Err(OpenError::InUse { holder, .. }) if still(&holder) => tokio::task::yield_now().await,
-                    outcome => return outcome,
-                }
-            }
+        let unless_still_held = async || match ReadStore::drop_others(&place.views(0)).await {
+            Err(OpenError::InUse { holder, .. }) if still(&holder) => None,
+            outcome => Some(outcome),
         };
-        tokio::time::timeout(PATIENCE, attempt).await.expect("in time")
+        found("it is let go of", unless_still_held).await
     };
     let dropped = drop_others(|holder| holder.starts_with("process")).await;
     assert!(matches!(dropped, Err(OpenError::InUse { .. })), "{dropped:?}");

@@ -1,13 +1,14 @@
 //! Views that are brought up to the log, once, by whoever is not the service: to compare with, to rebuild, to mend. What the
 //! service does first where it is far behind is the same.
 
+use tokio::time::Instant;
+
 use super::bulk::Bulk;
 use super::following::{BATCH, HEARTBEAT, ProjectorError, at, trusted_checkpoint};
 use super::healing::heal_retried;
 use super::parking::Parking;
 use crate::domain::event::Position;
 use crate::event_log::{EventLog, LogError};
-use crate::metrics::Timer;
 use crate::read_store::{Checkpoint, Lease, ReadStore, StoreError};
 
 /// Bytes of rows in memory while views that are far behind catch up, unless told otherwise; about.
@@ -19,6 +20,18 @@ pub const MEMORY: usize = 64 << 20;
 /// When the log cannot be read, is not the one that the views were made from, or the views cannot be written.
 pub async fn catch_up(log: &EventLog, store: &ReadStore, node: uuid::Uuid) -> Result<Checkpoint, ProjectorError> {
     fold_up_to(log, store, node, Position(u64::MAX), MEMORY, |_| {}).await
+}
+
+/// Tries what is parked again where somebody asked for it, and folds nothing else.
+///
+/// # Errors
+/// As for [`catch_up`].
+pub async fn heal_asked(log: &EventLog, store: &ReadStore, node: uuid::Uuid) -> Result<(), ProjectorError> {
+    let lease = store.try_lead(node).await?.ok_or(StoreError::Fenced)?;
+    let checkpoint = trusted_checkpoint(log, &lease).await?;
+    Box::pin(heal_retried(log, &lease, checkpoint, &mut Parking::of(&lease.parked().await?))).await?;
+    lease.release().await;
+    Ok(())
 }
 
 /// Brings the views up to a position, and no further, with so many bytes of rows in memory, about. `told` hears of
@@ -62,17 +75,17 @@ pub(super) async fn fold_far(
         })
     };
     let mut bulk = Bulk::new(lease, memory, checkpoint == Checkpoint::default());
-    let mut renewed = Timer::start();
+    let mut renewed = Instant::now();
     let mut reading = read(checkpoint.position);
     loop {
         let (newest, events) = bulk.while_writing(reading).await?.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))?;
         let Some(newest) = newest else { break };
         checkpoint = newest;
         reading = read(checkpoint.position);
-        bulk.fold(&parking.admit(events), checkpoint, parking).await?;
-        if renewed.seconds() > HEARTBEAT.as_secs_f64() && !bulk.is_writing() {
+        bulk.fold(&parking.without_unreadable(events), checkpoint, parking).await?;
+        if renewed.elapsed() > HEARTBEAT && !bulk.is_writing() {
             lease.renew().await?;
-            renewed = Timer::start();
+            renewed = Instant::now();
         }
         told(checkpoint.position);
     }

@@ -103,17 +103,17 @@ impl App {
         Ok(left)
     }
 
-    /// Appends the event, unless another process told of the erasure meanwhile. Where another one began it after this one, its event
-    /// is the later one: it tells.
+    /// Destroys the key and appends the event; nothing, where another process did both meanwhile. Of two attempts the one that
+    /// began last appends the later event, and notes it.
     async fn tell_of_erasure(&self, user: &UserId, metadata: Metadata, mut asked: Asked) -> Result<(), AppError> {
         let keys = self.0.log.keys();
         let mut conflicting = None;
         for _ in 0..ATTEMPTS {
             self.views_reach_head().await?;
             let row = self.0.store.user(user).await?.ok_or(Refusal::UserNotFound)?;
-            // The user stands still in the views: no other try would end otherwise.
+            // No other try would end otherwise.
             if conflicting == Some(row.version) {
-                break;
+                return Err(Fault::StandsStill.into());
             }
             let attempt = self.new_id();
             let had_key = match asked {
@@ -139,28 +139,39 @@ impl App {
     /// Erases whoever other processes ask for through the key store, and ends what a crash cut short, until told to stop. What is
     /// noted for the first time may be in somebody's hands.
     pub async fn erase_when_asked(self, mut stop: watch::Receiver<bool>) {
-        let mut looked_at = Vec::new();
+        let (mut looked_at, mut failing) = (Vec::new(), None);
         while tokio::time::timeout(LOOK, stop.wait_for(|stop| *stop)).await.is_err() {
             let keys = self.0.log.keys();
             let asked = match keys.requested_erasures().await {
                 Ok(asked) => asked,
                 Err(error) => {
-                    tracing::warn!(%error, "it is not known whether an erasure is asked for");
+                    say_once(&mut failing, "it is not known whether an erasure is asked for", &error);
                     continue;
                 }
             };
+            let mut failed = None;
             for requested in asked.iter().filter(|requested| looked_at.contains(*requested)) {
                 match self.do_as_asked(&requested.user).await {
-                    Ok(()) => {}
-                    Err(AppError::Refused(_)) => {
-                        if let Err(error) = keys.withdraw_erasure(requested).await {
-                            tracing::warn!(%error, "an erasure of nobody could not be taken off");
-                        }
-                    }
-                    Err(error) => tracing::error!(%error, "an erasure failed and is tried again"),
+                    // A limit is of users alone.
+                    Ok(()) | Err(AppError::RateLimited { .. }) => {}
+                    Err(AppError::Refused(_)) => failed = keys.withdraw_erasure(requested).await.err().map(Fault::from).or(failed),
+                    Err(AppError::Unavailable(fault)) => failed = Some(fault),
                 }
+            }
+            match failed {
+                Some(fault) => say_once(&mut failing, "an erasure failed and is tried again", &fault),
+                None => failing = None,
             }
             looked_at = asked;
         }
+    }
+}
+
+/// Tells the operator why erasures wait, and not again each second as long as the reason is the same.
+fn say_once(said: &mut Option<String>, what: &str, why: &dyn std::error::Error) {
+    let why = why.to_string();
+    if said.as_ref() != Some(&why) {
+        tracing::error!(why, "{what}");
+        *said = Some(why);
     }
 }

@@ -237,7 +237,7 @@ impl InboxReader {
                 continue;
             }
             match self.subscription.live.recv().await {
-                // Of what was folded late, the client may be past.
+                // What was folded late may be older than what this client was told last: it is told the newer position.
                 Some(item) if item.change == ItemChange::EverythingChanged => {
                     let position = item.position.max(self.read_to).max(self.told);
                     self.pending.extend([Told::ResetRequired(position), Told::CaughtUp(position)]);

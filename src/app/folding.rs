@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use thiserror::Error;
 
-use crate::domain::event::{Event, RecordedEvent};
+use crate::domain::event::{Event, Position, RecordedEvent};
 use crate::domain::ids::UserId;
 use crate::domain::text::MessageText;
 use crate::domain::user::UserEvent;
@@ -47,8 +47,8 @@ pub(super) struct Tables {
     pub(super) section: Folding<Section>,
     /// Messages that are not written yet, in their order.
     pub(super) messages: Vec<MessageRow>,
-    /// Whose messages are to be overwritten where they are written.
-    erased: Vec<UserId>,
+    /// Whose messages are to be overwritten where they are written, those before a position.
+    erased: Vec<(UserId, Position)>,
 }
 
 impl Tables {
@@ -78,7 +78,7 @@ impl Tables {
             for message in self.messages.iter_mut().filter(|message| message.sender == *user) {
                 message.text = MessageText::erased();
             }
-            self.erased.push(user.clone());
+            self.erased.push((user.clone(), event.position));
         }
         Ok(())
     }

@@ -37,7 +37,7 @@ async fn heal(
     loop {
         let stored = rest_of(log, &stream, parked.version, checkpoint).await?;
         let Some(last) = stored.last().map(|event| event.version) else { break };
-        let events = parking.admit(log.decode_each(stored).await?);
+        let events = parking.without_unreadable(log.decode_each(stored).await?);
         let mut tables = Tables::empty();
         tables.extend(lease.load(touched(&events)).await?);
         for event in &events {

@@ -7,16 +7,16 @@
 //! | commands: load, decide, append, retry a conflict | on conversations [`submit`], [`standing`], [`user_ids`]; on users and the section [`community`] |
 //! | how much one user may have at once, and how often | [`quota`], [`rate`] |
 //! | a person is erased | [`erasing`] |
-//! | queries | [`ask`], and of the log itself [`events`] |
-//! | the log folded into the read store | [`projector`], [`following`], [`progress`], [`folder`]; a long stretch of it [`catching_up`], [`bulk`]; what cannot be folded [`parking`], [`healing`] |
-//! | what open clients are told, and resume | [`feed`] |
+//! | queries | [`ask`], on views that are new enough [`latest`]; of the log itself [`events`] |
+//! | the log folded into the read store | [`projector`], [`following`], [`progress`], [`folder`], [`folding`]; a long stretch of it [`catching_up`], [`bulk`]; what cannot be folded [`parking`], [`healing`] |
+//! | what open clients are told, and resume | [`feed`], by a [`cursor`] |
 
 pub mod access;
 pub mod ask;
 mod bulk;
 pub mod catching_up;
 pub mod community;
-pub mod cursor;
+mod cursor;
 pub mod erasing;
 pub mod events;
 pub mod feed;
@@ -145,6 +145,8 @@ pub enum Fault {
     FormerViews(Arc<str>),
     #[error("a stream was always ahead of the decision")]
     Contended,
+    #[error("the views of this user stand still: see `entrenous projections status`")]
+    StandsStill,
     #[error("the log holds an event that its command did not make")]
     Unexpected,
 }
@@ -232,7 +234,7 @@ impl App {
     /// When the service cannot know.
     pub async fn views_are_current(&self) -> Result<(), AppError> {
         let has_own_views = self.0.log.is_shared() && !self.0.store.is_shared();
-        let current = if has_own_views { self.views_reach_head().await.map(|_| ()) } else { self.0.progress.kept().await };
+        let current = if has_own_views { self.views_reach_head().await.map(|_| ()) } else { self.0.progress.as_shown_before().await };
         current.map_err(AppError::from)
     }
 

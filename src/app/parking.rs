@@ -26,7 +26,7 @@ impl Parking {
 
     /// The events that can be folded as far as is known: without those that cannot be read, which park their
     /// entities, and without those of what is parked.
-    pub fn admit(&mut self, read: Vec<Result<RecordedEvent, Undecodable>>) -> Vec<RecordedEvent> {
+    pub fn without_unreadable(&mut self, read: Vec<Result<RecordedEvent, Undecodable>>) -> Vec<RecordedEvent> {
         let mut admitted = Vec::with_capacity(read.len());
         for event in read {
             match event {

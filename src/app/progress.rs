@@ -76,7 +76,7 @@ impl Progress {
         if applied >= position { Ok(()) } else { Err(StoreError::NoRoom.into()) }
     }
 
-    /// Lets an event be answered for as soon as the views are near: from now on whoever looks waits until they show it.
+    /// Waits until the views are within `most` positions of an event. From now on every query waits until they show it.
     pub(super) async fn answer_ahead(&self, position: Position, most: u64) -> Result<(), Fault> {
         self.answered.fetch_max(position.0, Ordering::Release);
         self.reached(Position(position.0.saturating_sub(most))).await
@@ -89,7 +89,7 @@ impl Progress {
     }
 
     /// Waits until the views show what they have shown before.
-    pub(super) async fn kept(&self) -> Result<(), Fault> {
+    pub(super) async fn as_shown_before(&self) -> Result<(), Fault> {
         self.reached(Position(self.shown.load(Ordering::Relaxed))).await
     }
 }

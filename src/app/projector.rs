@@ -9,6 +9,7 @@ use std::collections::HashSet;
 use std::pin::pin;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::App;
 use super::catching_up::{MEMORY, fold_far};
@@ -19,11 +20,12 @@ use super::parking::Parking;
 use super::progress::Reporter;
 use crate::domain::event::Position;
 use crate::domain::ids::UserId;
+use crate::event_log::{Follow, StoredEvent};
 use crate::metrics::{METRICS, Timer};
 use crate::read_store::{Checkpoint, InboxItem, ItemChange, Lease, StoreError};
 use crate::storage::Backoff;
 
-/// Events behind from which on it is far.
+/// So many positions behind, the log is folded in bulk. On KurrentDB these are bytes, and it is sooner.
 const FAR: u64 = 4 * BATCH as u64;
 
 /// Leads or observes, for ever; until told to stop.
@@ -114,7 +116,7 @@ impl Projector {
 
     async fn fold_on(&mut self, lease: &Lease) -> Result<Turn, ProjectorError> {
         let app = self.app.clone();
-        let (log, store, hub) = (&app.0.log, &app.0.store, &app.0.hub);
+        let (log, hub) = (&app.0.log, &app.0.hub);
         log.read_anew();
         let mut checkpoint = trusted_checkpoint(log, lease).await?;
         METRICS.projector_leads.set(1);
@@ -128,54 +130,22 @@ impl Projector {
         hub.publish(anew(healed, checkpoint.position));
         app.0.user_ids.rely(self.knows_users);
         let mut follow = log.follow(checkpoint.position);
-        let mut folder = Folder::new(lease, store, hub);
-        let mut heard = Timer::start();
-        loop {
-            let mut next = pin!(follow.next_stored(BATCH));
-            let events = loop {
-                if lease.is_superseded() {
-                    return Ok(Turn::Over);
-                }
-                if heard.seconds() > HEARTBEAT.as_secs_f64() {
-                    heard = Timer::start();
-                    lease.renew().await?;
-                    // A log that others have can lose events where nobody here looks for more.
-                    log.latest().await?;
-                    if !parking.is_empty() {
-                        let healed = heal_retried(log, lease, checkpoint, &mut parking).await?;
-                        // Its rows were written beside those that are kept.
-                        folder = Folder::new(lease, store, hub);
-                        app.0.user_ids.add_all(&healed);
-                        hub.publish(anew(healed, checkpoint.position));
-                    }
-                }
-                // A log that takes longer is waited for: asked anew each time, it would never answer.
-                if let Ok(events) = tokio::time::timeout(HEARTBEAT, next.as_mut()).await {
-                    break events?;
-                }
-            };
-            let Some(last) = events.last() else { continue };
-            checkpoint = at(last);
-            let timer = Timer::start();
-            let count = events.len();
-            let events = log.decode_each(events).await?;
-            app.hear_of_users(events.iter().flatten());
-            let Folded { events, mut told } = folder.fold(parking.admit(events), checkpoint, &mut parking).await?;
-            if log.is_shared() {
-                app.hear_of_conversations(&events);
-            }
+        let folder = Folder::new(lease, &app.0.store, hub);
+        let mut leading = Leading { app: &app, lease, checkpoint, parking, folder, beaten: Instant::now() };
+        while let Some(events) = leading.next_events(&mut follow).await? {
+            let mut told = leading.fold(events).await?;
+            let position = leading.checkpoint.position;
             // Views that were made anew may begin before what was told already.
             told.retain(|(_, item)| item.position > self.told);
-            METRICS.fold_time.observe(timer.seconds());
-            METRICS.fold_batch.observe(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
             // First whoever waits for an answer, then who is told of it: S4, that somebody is told must not show in
             // how long the answer took.
-            self.report(checkpoint.position).await?;
+            self.report(position).await?;
             app.0.user_ids.rely(self.knows_users);
             tokio::task::yield_now().await;
             hub.publish(told);
-            self.told = self.told.max(checkpoint.position);
+            self.told = self.told.max(position);
         }
+        Ok(Turn::Over)
     }
 
     /// Tells this node's clients what another folds, until it stands still.
@@ -229,7 +199,8 @@ impl Projector {
         }
     }
 
-    /// Says to those who wait for it how far the views are. Whoever is told of it is told afterwards, and only then was.
+    /// Says how far the views are, upon which commands that wait are answered. Before it is said for the first time that they are past
+    /// the log's opening, all users' ids are read: whoever is answered must find them known.
     async fn report(&mut self, position: Position) -> Result<(), StoreError> {
         if !self.knows_users && position >= self.app.0.log.opened_at() {
             self.app.learn_user_ids().await?;
@@ -241,6 +212,70 @@ impl Projector {
         METRICS.views_progress_at.set(self.app.now().0.div_euclid(1_000_000));
         self.reporter.report(position);
         Ok(())
+    }
+}
+
+/// A node's turn to fold: what it knows of the views, which nobody else changes meanwhile.
+struct Leading<'a> {
+    app: &'a App,
+    lease: &'a Lease,
+    checkpoint: Checkpoint,
+    parking: Parking,
+    folder: Folder<'a>,
+    /// When the lease was renewed last.
+    beaten: Instant,
+}
+
+impl Leading<'_> {
+    /// The next events, as soon as there are some; none where other views took the place of these.
+    async fn next_events(&mut self, follow: &mut Follow) -> Result<Option<Vec<StoredEvent>>, ProjectorError> {
+        let mut next = pin!(follow.next_stored(BATCH));
+        loop {
+            if self.lease.is_superseded() {
+                return Ok(None);
+            }
+            if self.beaten.elapsed() > HEARTBEAT {
+                self.beat().await?;
+            }
+            // A log that takes longer is waited for: asked anew each time, it would never answer.
+            if let Ok(events) = tokio::time::timeout(HEARTBEAT, next.as_mut()).await {
+                return Ok(Some(events?));
+            }
+        }
+    }
+
+    /// Renews the lease, and looks for what nobody tells of.
+    async fn beat(&mut self) -> Result<(), ProjectorError> {
+        let (app, lease) = (self.app, self.lease);
+        self.beaten = Instant::now();
+        lease.renew().await?;
+        // A log that others have can lose events where nobody here looks for more.
+        app.0.log.latest().await?;
+        if !self.parking.is_empty() {
+            let healed = heal_retried(&app.0.log, lease, self.checkpoint, &mut self.parking).await?;
+            // Its rows were written beside those that are kept.
+            self.folder = Folder::new(lease, &app.0.store, &app.0.hub);
+            app.0.user_ids.add_all(&healed);
+            app.0.hub.publish(anew(healed, self.checkpoint.position));
+        }
+        Ok(())
+    }
+
+    /// Folds a batch and writes its rows with the checkpoint. Returns what watched users are told.
+    async fn fold(&mut self, events: Vec<StoredEvent>) -> Result<Vec<(UserId, InboxItem)>, ProjectorError> {
+        let Some(last) = events.last() else { return Ok(vec![]) };
+        self.checkpoint = at(last);
+        let (timer, count) = (Timer::start(), events.len());
+        let events = self.app.0.log.decode_each(events).await?;
+        self.app.hear_of_users(events.iter().flatten());
+        let events = self.parking.without_unreadable(events);
+        let Folded { events, told } = self.folder.fold(events, self.checkpoint, &mut self.parking).await?;
+        if self.app.0.log.is_shared() {
+            self.app.hear_of_conversations(&events);
+        }
+        METRICS.fold_time.observe(timer.seconds());
+        METRICS.fold_batch.observe(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+        Ok(told)
     }
 }
 

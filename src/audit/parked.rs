@@ -5,9 +5,8 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::views::ViewsError;
-use crate::app::catching_up::{MEMORY, fold_up_to};
+use crate::app::catching_up::heal_asked;
 use crate::app::following::ProjectorError;
-use crate::domain::event::Position;
 use crate::event_log::EventLog;
 use crate::read_store::snapshot::Snapshot;
 use crate::read_store::{OpenError, ParkedEntity, ReadStore, StoreError};
@@ -43,8 +42,8 @@ pub async fn retry(log: &EventLog, views: &StoreUrl, node: Uuid, entity: Option<
             return Ok((asked, left));
         }
         match ReadStore::open(views, log.id()).await {
-            Ok(store) => match fold_up_to(log, &store, node, Position(0), MEMORY, |_| {}).await {
-                Ok(_) => {}
+            Ok(store) => match heal_asked(log, &store, node).await {
+                Ok(()) => {}
                 Err(ProjectorError::Store(StoreError::Fenced)) => tokio::time::sleep(PAUSE).await,
                 Err(error) => return Err(error.into()),
             },

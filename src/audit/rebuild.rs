@@ -12,7 +12,7 @@ use crate::read_store::snapshot::Snapshot;
 use crate::read_store::{ReadStore, StoreError};
 use crate::storage::StoreUrl;
 
-/// So many events behind the log a generation is near enough to be switched to.
+/// So many positions behind the log a generation is near enough to be switched to. On KurrentDB these are bytes, and take more approaches.
 const NEAR: u64 = 1_000;
 /// How often it is brought near, before what is left is folded while switching.
 const APPROACHES: usize = 10;

@@ -147,7 +147,7 @@ pub async fn replay(log: &EventLog, viewer: UserId, until: Option<Moment>, expla
         // Of an instant nothing is over before the end: times need not grow along the log, only along a stream.
         let is_over = matches!(until, Some(Moment::Position(position)) if last.position > position);
         events.retain(|event| until.is_none_or(|until| until.includes(event)));
-        for event in &replay.parking.admit(log.decode_each(events).await?) {
+        for event in &replay.parking.without_unreadable(log.decode_each(events).await?) {
             replay.fold(event);
         }
         if is_over {

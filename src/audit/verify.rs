@@ -110,7 +110,7 @@ struct Kept<'a> {
 /// # Errors
 /// When the log cannot be read, or has a hole.
 pub async fn verify(log: &EventLog, origin: &str, checkpoints: &[Checkpoint], told: impl FnMut(Position)) -> Result<Verified, CopyError> {
-    // Whoever appends meanwhile raises no alarm: what there is at first is read, and the tree that is looked at last is of all that was.
+    // Whoever appends meanwhile raises no alarm: the head is looked at first and the kept tree last, which has at least what was there then.
     let head = log.latest().await?;
     let kept = Kept { log, tree: log.kept_tree().await? };
     let mut verified = run(log.whole(), Some(kept), Some(origin), checkpoints, told).await?;

@@ -13,7 +13,7 @@ use crate::app::following::ProjectorError;
 use crate::domain::event::{Position, Timestamp};
 use crate::event_log::{EventLog, LogError};
 use crate::projections::{ALL, Shape};
-use crate::read_store::snapshot::{Cell, Snapshot, StoredRow};
+use crate::read_store::snapshot::{Cell, ProjectionState, Snapshot, StoredRow};
 use crate::read_store::{OpenError, ReadStore, StoreError};
 use crate::storage::StoreUrl;
 
@@ -71,28 +71,32 @@ pub struct Status {
 pub async fn status(log: &EventLog, views: &StoreUrl) -> Result<Vec<Status>, ViewsError> {
     let states = Snapshot::open(views).await?.projections().await?;
     let head = log.latest().await?;
-    let mut found = Vec::new();
-    for state in states {
-        let (mut behind, mut waiting_since, mut after) = (0, None, state.position);
-        loop {
-            let events = log.read_all_stored(after, WINDOW).await?;
-            let Some(last) = events.last() else { break };
-            after = last.position;
-            waiting_since = waiting_since.or(events.first().map(|event| event.at));
-            behind += events.len() as u64;
-        }
-        found.push(Status {
-            is_current: state.is_current(),
-            sql_hash: hash(&state.sql),
-            name: state.name,
-            position: state.position,
-            head: head.max(state.position),
-            behind,
-            waiting_since,
-            version: state.version,
-        });
+    // They advance together.
+    let position = states.iter().map(|state| state.position).min().unwrap_or_default();
+    let (behind, waiting_since) = left_to_fold(log, position).await?;
+    let described = |state: ProjectionState| Status {
+        is_current: state.is_current(),
+        sql_hash: hash(&state.sql),
+        name: state.name,
+        position: state.position,
+        head: head.max(state.position),
+        behind,
+        waiting_since,
+        version: state.version,
+    };
+    Ok(states.into_iter().map(described).collect())
+}
+
+/// How many events come after a position, and when the first of them was appended.
+async fn left_to_fold(log: &EventLog, position: Position) -> Result<(u64, Option<Timestamp>), ViewsError> {
+    let (mut count, mut since, mut after) = (0, None, position);
+    loop {
+        let events = log.read_all_stored(after, WINDOW).await?;
+        let Some(last) = events.last() else { return Ok((count, since)) };
+        after = last.position;
+        since = since.or(events.first().map(|event| event.at));
+        count += events.len() as u64;
     }
-    Ok(found)
 }
 
 fn hash(sql: &str) -> String {

@@ -1,5 +1,5 @@
 //! The command line: arguments, configuration, wiring, telemetry. The only module that knows all the
-//! others, and the only one that asks the system for the time.
+//! others, and the only one that asks the system for the time of events.
 
 mod arguments;
 mod bench;

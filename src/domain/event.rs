@@ -60,7 +60,8 @@ impl From<SectionConfigured> for Event {
     }
 }
 
-/// A place in the log: 1 for the first event, without holes. 0 is before the first.
+/// A place in the log; 0 is before the first. In SQLite and PostgreSQL they are dense, from 1 on; in KurrentDB they have gaps, so they are
+/// compared, and not counted by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Position(pub u64);
 

@@ -4,6 +4,15 @@
 //!
 //! Refuses to start on what it cannot read, and stops for good when a flush fails: what the disk then
 //! holds is unknown.
+//!
+//! | what | file |
+//! | --- | --- |
+//! | the adapters | [`sqlite`], [`postgres`], [`kurrentdb`]; opened [`opening`] |
+//! | what a writer is given, and answers | [`orders`] |
+//! | events as they are stored, and read | [`stored`], [`codec`]; what people wrote in them is sealed [`keys`] |
+//! | reading on and on | [`follow`], [`recent`]; a part of the log [`selection`] |
+//! | from one back end to another | [`copy`] |
+//! | what proves that nothing was changed | [`merkle`] |
 
 pub mod codec;
 pub mod copy;
@@ -19,7 +28,6 @@ pub mod selection;
 mod sqlite;
 mod stored;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use thiserror::Error;
@@ -28,7 +36,6 @@ use uuid::Uuid;
 
 use crate::domain::event::{Event, Metadata, Position, RecordedEvent, Stream, Timestamp};
 use crate::domain::ids::UserId;
-use crate::domain::user::UserEvent;
 
 pub use crate::storage::OpenError;
 use copy::CopyError;
@@ -62,7 +69,7 @@ pub enum AppendError {
     /// The stream is at another version: decide again.
     #[error("the stream is at version {actual}")]
     Conflict { actual: u64 },
-    /// An event of another append has one of the ids: that one, or none where the id was claimed for an append that never came.
+    /// Another event has one of the ids: it is given, but where KurrentDB has a claim whose event never came.
     #[error("the event id is taken")]
     IdTaken(Option<Box<RecordedEvent>>),
     #[error(transparent)]
@@ -119,8 +126,8 @@ macro_rules! adapter {
     };
 }
 
-/// The same for what is waited for. A network's calls are in boxes: whoever may make one would have room for it otherwise,
-/// where there is no network too.
+/// The same for what is waited for. The network adapters' futures are in boxes: otherwise the future of every caller would have
+/// room for the largest of them, also where the log is a file.
 macro_rules! answer {
     ($kept:expr, $adapter:ident => $call:expr) => {
         match $kept {
@@ -243,42 +250,6 @@ impl EventLog {
         answer!(&self.kept, log => log.read_all_stored(after, limit))
     }
 
-    /// Each event as far as this version can read it.
-    ///
-    /// # Errors
-    /// When the keys cannot be read.
-    pub async fn decode_each(&self, events: Vec<StoredEvent>) -> Result<Vec<Result<RecordedEvent, Undecodable>>, LogError> {
-        let decode = |event: StoredEvent| {
-            let decoded = event.decode(&self.keys);
-            // Here, so that what was sealed under the same key after it is not opened, as at any later time.
-            if let Ok(RecordedEvent { event: Event::User(UserEvent::UserErased { user }), .. }) = &decoded {
-                self.keys.forget(user);
-            }
-            decoded
-        };
-        let mut decoded: Vec<_> = events.into_iter().map(decode).collect();
-        let lacking = |event: &Result<RecordedEvent, Undecodable>| event.as_ref().err().and_then(|undecodable| undecodable.lacks.clone());
-        let lacks: HashSet<String> = decoded.iter().filter_map(lacking).collect();
-        if !lacks.is_empty() {
-            // Another node may have made the key, or destroyed it, since.
-            self.keys.look_up(lacks.into_iter().collect()).await?;
-            let again = |event: Result<RecordedEvent, Undecodable>| match event {
-                Err(Undecodable { event, lacks: Some(_), .. }) => event.decode(&self.keys),
-                event => event,
-            };
-            decoded = decoded.into_iter().map(again).collect();
-        }
-        Ok(decoded)
-    }
-
-    async fn decode_all(&self, events: Vec<StoredEvent>) -> Result<Vec<RecordedEvent>, LogError> {
-        self.decode_each(events).await?.into_iter().map(|event| event.map_err(LogError::from)).collect()
-    }
-
-    async fn decode(&self, event: StoredEvent) -> Result<RecordedEvent, LogError> {
-        Ok(self.decode_all(vec![event]).await?.remove(0))
-    }
-
     /// The events of a stream after a version, in order, at most `limit`.
     ///
     /// # Errors
@@ -376,6 +347,19 @@ fn end_of(kept: &Kept) -> Position {
 fn advance(head: &watch::Sender<Position>, to: Position) {
     head.send_if_modified(|head| std::mem::replace(head, to.max(*head)) < to);
 }
+
+/// As databases count.
+fn to_i64(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+/// The events of the two SQL logs, whose tables are alike, in columns that are read in this order.
+macro_rules! select_events {
+    ($rest:literal) => {
+        concat!("select e.position, s.name, e.version, e.id, e.type, e.at, e.actor, e.correlation, e.causation, e.data from ", $rest)
+    };
+}
+use select_events;
 
 /// Positions of this log are dense: one that is missing means that the log is damaged.
 fn without_holes(after: Position, events: Vec<StoredEvent>) -> Result<Vec<StoredEvent>, LogError> {

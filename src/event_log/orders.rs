@@ -19,11 +19,13 @@ use crate::metrics::{METRICS, Timer};
 const BATCH: usize = 512;
 /// Drafts that may wait for the writer; more wait outside.
 const WAITING: usize = 1_024;
-/// So many orders at once are a load, under which more are waited for, until there are many.
+/// From so many orders on, a batch waits for more.
 const SEVERAL: usize = 4;
+/// With so many it waits no longer.
 const MANY: usize = 48;
-/// How long, and how often.
+/// How long a batch waits at a time.
 const PAUSE: Duration = Duration::from_micros(400);
+/// How often a batch waits at most.
 const PAUSES: usize = 3;
 
 /// Events to write together to one stream. Positions are the writer's to give.
@@ -53,7 +55,7 @@ pub(super) type Outcome = Result<Vec<StoredEvent>, NotWritten>;
 pub(super) enum NotWritten {
     /// The stream is at another version.
     Conflict(u64),
-    /// This event has one of the ids; none where one was claimed for an append that never came.
+    /// Another event has one of the ids: it is given, but where KurrentDB has a claim whose event never came.
     IdTaken(Option<Box<StoredEvent>>),
     Log(LogError),
 }

@@ -89,6 +89,42 @@ impl StoredEvent {
 }
 
 impl EventLog {
+    /// Each event as far as this version can read it.
+    ///
+    /// # Errors
+    /// When the keys cannot be read.
+    pub async fn decode_each(&self, events: Vec<StoredEvent>) -> Result<Vec<Result<RecordedEvent, Undecodable>>, LogError> {
+        let decode = |event: StoredEvent| {
+            let decoded = event.decode(&self.keys);
+            // Here, so that what was sealed under the same key after it is not opened, as at any later time.
+            if let Ok(RecordedEvent { event: Event::User(UserEvent::UserErased { user }), .. }) = &decoded {
+                self.keys.forget(user);
+            }
+            decoded
+        };
+        let mut decoded: Vec<_> = events.into_iter().map(decode).collect();
+        let lacking = |event: &Result<RecordedEvent, Undecodable>| event.as_ref().err().and_then(|undecodable| undecodable.lacks.clone());
+        let lacks: HashSet<String> = decoded.iter().filter_map(lacking).collect();
+        if !lacks.is_empty() {
+            // Another node may have made the key, or destroyed it, since.
+            self.keys.look_up(lacks.into_iter().collect()).await?;
+            let again = |event: Result<RecordedEvent, Undecodable>| match event {
+                Err(Undecodable { event, lacks: Some(_), .. }) => event.decode(&self.keys),
+                event => event,
+            };
+            decoded = decoded.into_iter().map(again).collect();
+        }
+        Ok(decoded)
+    }
+
+    pub(super) async fn decode_all(&self, events: Vec<StoredEvent>) -> Result<Vec<RecordedEvent>, LogError> {
+        self.decode_each(events).await?.into_iter().map(|event| event.map_err(LogError::from)).collect()
+    }
+
+    pub(super) async fn decode(&self, event: StoredEvent) -> Result<RecordedEvent, LogError> {
+        Ok(self.decode_all(vec![event]).await?.remove(0))
+    }
+
     /// The data of each event with what people wrote in clear, as far as it can be opened: null where it was erased.
     ///
     /// # Errors

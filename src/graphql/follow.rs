@@ -109,7 +109,7 @@ impl Follower {
             }
         };
         let delivered = Delivered::new(told);
-        let mut request = Request::new("").data(self.session.anew()).data(Arc::clone(&delivered));
+        let mut request = Request::new("").data(self.session.for_next_answer()).data(Arc::clone(&delivered));
         request.set_parsed_query(document);
         let executed = self.executor.schema().execute_stream(request).next().await;
         self.is_over = delivered.failed.load(Ordering::Relaxed);

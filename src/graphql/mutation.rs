@@ -197,7 +197,7 @@ pub struct Mutation;
 impl Mutation {
     /// Sends a message. The same `messageId`, recipient and text again gives the first result.
     async fn send_message(&self, context: &Context<'_>, input: SendMessageInput) -> Result<SendMessagePayload> {
-        let session = &Session::of(context).afresh();
+        let session = &Session::of(context).with_nothing_remembered();
         let id = input.message_id.as_ref().map(|id| id.as_str());
         let sent = counted("sendMessage", session.app.send_message(&session.viewer, &input.to, &input.text, id)).await;
         Ok(match or_refused(sent, session)? {
@@ -239,7 +239,7 @@ impl Mutation {
     /// What the 'send a message' button does: brings a deleted conversation back whole, or gives an
     /// empty one to write into.
     async fn open_conversation(&self, context: &Context<'_>, input: OpenConversationInput) -> Result<OpenConversationPayload> {
-        let session = &Session::of(context).afresh();
+        let session = &Session::of(context).with_nothing_remembered();
         let opened = counted("openConversation", session.app.open_conversation(&session.viewer, &input.with)).await;
         Ok(match or_refused(opened, session)? {
             Ok(contact) => {
@@ -252,7 +252,7 @@ impl Mutation {
 
     /// Clears the badge, up to a message or to the latest visible. The contact cannot see it.
     async fn mark_as_read(&self, context: &Context<'_>, input: MarkAsReadInput) -> Result<MarkAsReadPayload> {
-        let session = &Session::of(context).afresh();
+        let session = &Session::of(context).with_nothing_remembered();
         let up_to = input.up_to.as_ref().map(|id| id.as_str());
         let read = counted("markAsRead", session.app.mark_as_read(&session.viewer, &input.with, up_to)).await;
         Ok(match or_refused(read, session)? {
@@ -266,7 +266,7 @@ impl Mutation {
 
     /// Removes the conversation from the viewer's list and history. It is untouched for the contact.
     async fn delete_conversation(&self, context: &Context<'_>, input: DeleteConversationInput) -> Result<DeleteConversationPayload> {
-        let session = &Session::of(context).afresh();
+        let session = &Session::of(context).with_nothing_remembered();
         let deleted = counted("deleteConversation", session.app.delete_conversation(&session.viewer, &input.with)).await;
         Ok(match or_refused(deleted, session)? {
             Ok((conversation, done)) => DeleteConversationPayload {
@@ -280,7 +280,7 @@ impl Mutation {
 
     /// Blocks a user: their messages are withheld from now on. They cannot notice.
     async fn block_user(&self, context: &Context<'_>, input: BlockUserInput) -> Result<BlockUserPayload> {
-        let session = &Session::of(context).afresh();
+        let session = &Session::of(context).with_nothing_remembered();
         let blocked = counted("blockUser", session.app.block_user(&session.viewer, &input.user_id)).await;
         Ok(match or_refused(blocked, session)? {
             Ok(contact) => {
@@ -293,7 +293,7 @@ impl Mutation {
 
     /// Unblocks a user: what was withheld appears in its place.
     async fn unblock_user(&self, context: &Context<'_>, input: UnblockUserInput) -> Result<UnblockUserPayload> {
-        let session = &Session::of(context).afresh();
+        let session = &Session::of(context).with_nothing_remembered();
         let unblocked = counted("unblockUser", session.app.unblock_user(&session.viewer, &input.user_id)).await;
         Ok(match or_refused(unblocked, session)? {
             Ok((contact, done)) => {
@@ -306,7 +306,7 @@ impl Mutation {
 
     /// Whether other users may write to the viewer first.
     async fn toggle_contactable(&self, context: &Context<'_>, input: ToggleContactableInput) -> Result<ToggleContactablePayload> {
-        let session = &Session::of(context).afresh();
+        let session = &Session::of(context).with_nothing_remembered();
         let toggled = counted("toggleContactable", session.app.toggle_contactable(&session.viewer, input.contactable)).await;
         Ok(match or_refused(toggled, session)? {
             Ok(()) => ToggleContactablePayload { user: Some(User::of(session, session.me().await?)), user_errors: vec![] },
@@ -316,7 +316,7 @@ impl Mutation {
 
     /// Changes the viewer's name or picture.
     async fn update_profile(&self, context: &Context<'_>, input: UpdateProfileInput) -> Result<UpdateProfilePayload> {
-        let session = &Session::of(context).afresh();
+        let session = &Session::of(context).with_nothing_remembered();
         let picture = match input.avatar_url {
             MaybeUndefined::Undefined => None,
             MaybeUndefined::Null => Some(None),
@@ -331,7 +331,7 @@ impl Mutation {
 
     /// Designs the chat section. Administrators only.
     async fn configure_chat_section(&self, context: &Context<'_>, input: ConfigureChatSectionInput) -> Result<ConfigureChatSectionPayload> {
-        let session = &Session::of(context).afresh();
+        let session = &Session::of(context).with_nothing_remembered();
         let change =
             SectionChange { title: input.title, list_template: input.list_template.map(Into::into), detail_template: input.detail_template.map(Into::into) };
         let configured = counted("configureChatSection", session.app.configure_chat_section(&session.viewer.administrator().top_level(session)?, change)).await;
@@ -343,14 +343,16 @@ impl Mutation {
 
     /// Registers users ahead of their first sign-in, all or none. Administrators only.
     async fn register_users(&self, context: &Context<'_>, input: RegisterUsersInput) -> Result<RegisterUsersPayload> {
-        let session = &Session::of(context).afresh();
+        let session = &Session::of(context).with_nothing_remembered();
         let users = input.users.into_iter().map(|user| NewUser { id: user.id.0, name: user.name, picture: user.avatar_url }).collect();
         let registered = counted("registerUsers", session.app.register_users(&session.viewer.administrator().top_level(session)?, users)).await;
         Ok(match or_refused(registered, session)? {
             Ok(ids) => {
-                let mut users = Vec::with_capacity(ids.len());
-                for id in ids {
-                    users.push(User::of(session, load_view(session, &id).await?));
+                let mut users = Vec::new();
+                if context.look_ahead().field("users").exists() {
+                    for id in ids {
+                        users.push(User::of(session, load_view(session, &id).await?));
+                    }
                 }
                 RegisterUsersPayload { users: Some(users), user_errors: vec![] }
             }
@@ -360,7 +362,7 @@ impl Mutation {
 
     /// Erases what a person wrote and was called, for good: from the log, its copies and every screen. Administrators only.
     async fn erase_user(&self, context: &Context<'_>, input: EraseUserInput) -> Result<EraseUserPayload> {
-        let session = &Session::of(context).afresh();
+        let session = &Session::of(context).with_nothing_remembered();
         let erased = counted("eraseUser", session.app.erase_user(&session.viewer.administrator().top_level(session)?, &input.user_id)).await;
         Ok(match or_refused(erased, session)? {
             Ok(id) => EraseUserPayload { user: Some(User::of(session, load_view(session, &id).await?)), user_errors: vec![] },

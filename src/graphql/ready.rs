@@ -68,7 +68,7 @@ impl<T: Ready> OutputType for Row<T> {
     }
 }
 
-/// What is asked, as JSON; none where something of it is not ready, which then costs the answer nothing.
+/// What is asked, as JSON. None where a field of it is not ready: what it took of the answer's budget is given back.
 fn at_once(context: &ContextSelectionSet<'_>, write: impl FnOnce(&SelectionSet, &mut Json) -> Option<()>) -> Option<Value> {
     let session = context.data_unchecked::<Arc<Session>>();
     let (mut json, left) = (Json::default(), session.budget());

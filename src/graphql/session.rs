@@ -41,13 +41,13 @@ impl Session {
     }
 
     /// The same for another answer: an item of a subscription.
-    pub(super) fn anew(&self) -> Arc<Self> {
+    pub(super) fn for_next_answer(&self) -> Arc<Self> {
         Self::new(self.app.clone(), self.viewer.clone(), self.language, Arc::clone(&self.default_avatar))
     }
 
     /// The same after something changed, or for the next of a batch: nothing remembered, and the same budget.
     #[must_use]
-    pub fn afresh(&self) -> Arc<Self> {
+    pub fn with_nothing_remembered(&self) -> Arc<Self> {
         Self::within(Arc::clone(&self.budget), self.app.clone(), self.viewer.clone(), self.language, Arc::clone(&self.default_avatar))
     }
 

@@ -202,7 +202,7 @@ impl<'a> Exchange<'a> {
             responses.push(match operation {
                 Ok(operation) => {
                     METRICS.count_operation("http");
-                    executor.try_execute(operation, session.afresh()).await.unwrap_or_else(|refusal| {
+                    executor.try_execute(operation, session.with_nothing_remembered()).await.unwrap_or_else(|refusal| {
                         lacks_room = true;
                         refusal
                     })

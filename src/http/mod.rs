@@ -1,5 +1,13 @@
 //! The edge: HTTP and WebSocket, authentication, the GraphQL transports, health and the pages that
 //! the service itself shows.
+//!
+//! | what | file |
+//! | --- | --- |
+//! | who asks | [`authentication`], [`sign_in`]; from where [`peer`], [`trace`] |
+//! | GraphQL over HTTP | [`graphql_http`], [`parameters`], [`negotiation`], [`body`], [`answer`] |
+//! | subscriptions | [`graphql_sse`], [`graphql_ws`] |
+//! | clients that take too long | [`patience`]; what they leave unread [`unread`] |
+//! | pages and files | [`pages`], [`client`], [`health`] |
 
 pub mod authentication;
 mod answer;

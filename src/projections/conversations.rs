@@ -36,7 +36,7 @@ pub struct ConversationRow {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Surfaced(Vec<RangeInclusive<u64>>);
 
-/// The most that are remembered. Of older ones whoever was away for so long is told as of other messages.
+/// How many unblocks are remembered. What an older one revealed is told message by message to a client that returns.
 const SURFACED: usize = 64;
 
 impl Surfaced {

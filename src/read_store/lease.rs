@@ -3,6 +3,7 @@
 use super::postgres::PostgresLease;
 use super::sqlite::SqliteLease;
 use super::{Checkpoint, ParkedEntity, StoreError};
+use crate::domain::event::Position;
 use crate::domain::ids::UserId;
 use crate::projections::conversations::ConversationRow;
 use crate::projections::messages::MessageRow;
@@ -30,8 +31,8 @@ pub struct Rows {
     pub conversations: Vec<ConversationRow>,
     pub messages: Vec<MessageRow>,
     pub section: Option<SectionRow>,
-    /// Whose messages are to be overwritten: those that are stored, before the ones above.
-    pub erased: Vec<UserId>,
+    /// Whose messages before a position are to be overwritten, where they are stored: those above are as they shall be.
+    pub erased: Vec<(UserId, Position)>,
     /// What stands still from now on, or otherwise than before.
     pub parked: Vec<ParkedEntity>,
     /// Entities that do so no longer.

@@ -3,6 +3,15 @@
 //!
 //! Refuses rows made from another log, for they may be all that is left of it. Rows made by other folds, or
 //! damaged, are made anew.
+//!
+//! | what | file |
+//! | --- | --- |
+//! | the adapters | [`sqlite`], [`postgres`]; opened [`opening`] |
+//! | the SQL, once for both | [`queries`], [`rows`]; run by a [`reader`] |
+//! | queries and their answers | [`reads`], [`answers`]; what somebody missed [`inbox`] |
+//! | writing, by one node at a time | [`lease`]; what stands still [`parked`] |
+//! | views that are made anew beside the present ones | [`generations`] |
+//! | all rows at one moment, to compare them | [`snapshot`] |
 
 mod answers;
 mod generations;
@@ -127,7 +136,7 @@ macro_rules! read {
                 let $reader = &mut store.reader($moment)?;
                 $query.await
             }
-            // In a box: whoever may read would have room for it otherwise, where there is no network too.
+            // In a box: otherwise the future of every caller would have room for it, also where the store is a file.
             Kept::Postgres(store) => {
                 Box::pin(async {
                     let ask = || async {

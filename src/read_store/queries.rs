@@ -144,7 +144,7 @@ pub(super) const MESSAGES: &str = concat!(
 
 pub(super) const MESSAGE: &str = concat!("select ", message_columns!(), " from messages m where m.id = $1");
 
-/// By the index of the viewer's list, which is what the order is for.
+/// The order of the list's index, so that the planner takes it: at most one row is found.
 macro_rules! by_the_list {
     () => {
         " order by c.blocked, c.last_at limit 1"
@@ -152,7 +152,7 @@ macro_rules! by_the_list {
 }
 
 /// A message that a viewer may see.
-/// Statements that are a moment by themselves name their tables in one order, that in which whoever holds all of them takes them.
+/// A statement names its tables in the order in which [`HOLD`](super::postgres) locks them, so that neither waits for the other for ever.
 pub(super) const VISIBLE_MESSAGE: &str = concat!(
     "select ",
     message_columns!(),
@@ -307,10 +307,10 @@ pub(super) const PARK: &str = "
 
 pub(super) const HEAL: &str = "delete from parked where entity = $1";
 
-/// The texts of somebody who was erased, in the conversations that they have.
+/// The texts that somebody wrote before they were erased, in the conversations that they have.
 pub(super) const ERASE_MESSAGES: &str = "
     update messages set text = $1
-    where sender = $2 and conversation in (select c.conversation from conversations c where c.owner = $2)";
+    where sender = $2 and position < $3 and conversation in (select c.conversation from conversations c where c.owner = $2)";
 
 /// Asks for another attempt: for one entity, or for all.
 pub(super) const RETRY: &str = "update parked set retried = 1 where cast($1 as text) is null or entity = $1";

@@ -316,7 +316,7 @@ impl Keyring {
         Ok(requested.map(|StoredErasure { owner, is_told, attempt, .. }| RequestedErasure { user: UserId::from_stored(owner), is_told, attempt }).collect())
     }
 
-    /// The log tells of an erasure; something is left to do. Nothing, where another attempt has it in hand, which tells of it later.
+    /// Notes that the log has the event of this attempt, unless another attempt took over: that one notes it.
     ///
     /// # Errors
     /// When the store fails.
@@ -325,7 +325,7 @@ impl Keyring {
         kept!(store, store => store.erasure_is_told(owner.to_string(), attempt))
     }
 
-    /// Nothing is left to do of an erasure that was told of, unless it was asked for again since, but here: no page keeps the key.
+    /// Writes the store's pages anew, so that none keeps the key, and takes the note off, unless the erasure was asked for again.
     ///
     /// # Errors
     /// When the store fails.
@@ -344,7 +344,7 @@ impl Keyring {
     }
 
     fn store(&self) -> Result<&KeyStore, LogError> {
-        self.0.store.as_ref().ok_or_else(|| LogError::Stopped("it has no key store".into()))
+        self.0.store.as_ref().ok_or_else(|| LogError::Read("its key store is not at hand: name it with --keys".into()))
     }
 
     /// Takes in every key of another store, the destroyed ones too, and the erasures that its log does not tell of yet, for a copy

@@ -15,7 +15,7 @@ use uuid::Uuid;
 use super::merkle::{Frontier, Hash};
 use super::orders::{Draft, Orders, Outcome, orders};
 use super::recent::Recent;
-use super::{Clock, LogError, OpenError, StoredEvent, advance, kept_frontier, without_holes};
+use super::{Clock, LogError, OpenError, StoredEvent, advance, kept_frontier, select_events, to_i64, without_holes};
 use crate::domain::event::{Position, Stream, Timestamp};
 use crate::postgres::{self, Looking, Server};
 use writer::Writer;
@@ -42,11 +42,6 @@ const KEYS: &str = "select keys from log";
 const TREE: &str = "select tree_size, frontier from log";
 const LEAVES: &str = "select hash from events where position > $1 order by position limit $2";
 
-macro_rules! select_events {
-    ($rest:literal) => {
-        concat!("select e.position, s.name, e.version, e.id, e.type, e.at, e.actor, e.correlation, e.causation, e.data from ", $rest)
-    };
-}
 const READ_ALL: &str = select_events!("events e join streams s on s.number = e.stream where e.position > $1 order by e.position limit $2");
 const READ_STREAM: &str = select_events!("streams s join events e on e.stream = s.number where s.name = $1 and e.version > $2 order by e.version limit $3");
 const FIND: &str = select_events!("events e join streams s on s.number = e.stream where e.id = any($1)");
@@ -263,8 +258,4 @@ fn stored_event(row: &Row) -> StoredEvent {
         causation: row.get(8),
         data: row.get(9),
     }
-}
-
-fn to_i64(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use self::writer::{Streams, Writer};
 use super::merkle::{Frontier, Hash};
 use super::orders::{Draft, Orders, Outcome, orders};
-use super::{Clock, LogError, OpenError, StoredEvent, kept_frontier, without_holes};
+use super::{Clock, LogError, OpenError, StoredEvent, advance, kept_frontier, select_events, to_i64, without_holes};
 use crate::domain::event::{Position, Stream, Timestamp};
 use crate::sqlite::{self, Durability, FileLock, Readers, WalKeeper};
 
@@ -27,15 +27,10 @@ mod embedded {
 const APPLICATION: i64 = 0x454e_544c;
 
 const LAST_EVENT: &str = "select position, at from events order by position desc limit 1";
-const FIND_EVENT: &str = "
-    select e.position, s.name, e.version, e.id, e.type, e.at, e.actor, e.correlation, e.causation, e.data
-    from events e join streams s on s.number = e.stream where e.id = ?1";
-const READ_ALL: &str = "
-    select e.position, s.name, e.version, e.id, e.type, e.at, e.actor, e.correlation, e.causation, e.data
-    from events e cross join streams s where s.number = e.stream and e.position > ?1 order by e.position limit ?2";
-const READ_STREAM: &str = "
-    select e.position, s.name, e.version, e.id, e.type, e.at, e.actor, e.correlation, e.causation, e.data
-    from streams s cross join events e where s.name = ?1 and e.stream = s.number and e.version > ?2 order by e.version limit ?3";
+const FIND_EVENT: &str = select_events!("events e join streams s on s.number = e.stream where e.id = ?1");
+const READ_ALL: &str = select_events!("events e cross join streams s where s.number = e.stream and e.position > ?1 order by e.position limit ?2");
+const READ_STREAM: &str =
+    select_events!("streams s cross join events e where s.name = ?1 and e.stream = s.number and e.version > ?2 order by e.version limit ?3");
 
 const READER: &str = "select reader from log";
 const NOTE_READER: &str = "update log set reader = ?1";
@@ -103,7 +98,7 @@ impl SqliteEventLog {
         let (head_sender, head) = watch::channel(Position(0));
         let refresh = Arc::new(Mutex::new(move || {
             let Ok((position, _)) = last_event(&connection) else { return };
-            head_sender.send_if_modified(|head| std::mem::replace(head, position) < position);
+            advance(&head_sender, position);
         }));
         let look = move || refresh.lock().unwrap_or_else(PoisonError::into_inner)();
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_path_buf);
@@ -273,8 +268,4 @@ fn stored_event(row: &Row<'_>) -> Result<StoredEvent, rusqlite::Error> {
         causation: row.get(8)?,
         data: row.get(9)?,
     })
-}
-
-fn to_i64(number: u64) -> i64 {
-    i64::try_from(number).unwrap_or(i64::MAX)
 }

@@ -64,7 +64,8 @@ impl Streams {
 }
 
 impl Writer {
-    /// Writes until the end. Whoever waits for that finds the file free: it is let go first.
+    /// Writes until the end. `write` takes the connection and the file's lock and drops them; only then is `waiting` dropped, which
+    /// tells whoever closes the log that the file is free.
     pub(super) fn run(self, mut waiting: Waiting) {
         self.write(&mut waiting);
     }

@@ -159,8 +159,8 @@ impl PostgresLease {
         let written = async {
             self.client.batch_execute("begin").await?;
             self.client.execute(&self.statements.fence, &[&self.epoch]).await?;
-            for user in &changed.erased {
-                self.client.execute(queries::ERASE_MESSAGES, &[&MessageText::erased().as_str(), &user.as_str()]).await?;
+            for (user, at) in &changed.erased {
+                self.client.execute(queries::ERASE_MESSAGES, &[&MessageText::erased().as_str(), &user.as_str(), &integer(at.0)]).await?;
             }
             self.copy_messages(&changed.messages).await?;
             for users in changed.users.chunks(CHUNK) {

@@ -45,8 +45,8 @@ const BUILD: &str = "select pg_try_advisory_lock(hashtextextended('entrenous_vie
 const TRY_BUILD: &str = "select pg_try_advisory_xact_lock(hashtextextended('entrenous_views_next', 0))";
 pub(in crate::read_store) const HAS_TABLES: &str = "select to_regclass('checkpoints') is not null";
 const PREPARED: &str = "comment on schema entrenous_views_next is 'prepared'";
-/// Begins a moment in which several statements see the same rows. It waits for whoever holds the tables before its rows are
-/// determined, since those who hold them write; `projector`, which [`HOLD`] takes first, stands for all of them.
+/// Begins a moment in which several statements see the same rows. The lock on `projector`, which [`HOLD`] takes first, makes it
+/// wait for a switch to other tables before its snapshot is taken.
 pub(in crate::read_store) const BEGIN_MOMENT: &str = "begin isolation level repeatable read read only; lock table projector in access share mode";
 /// No statement is in the middle of the current tables, and none begins, until the transaction ends.
 const HOLD: &str = "

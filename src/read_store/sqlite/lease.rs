@@ -161,8 +161,8 @@ fn write_rows(connection: &Connection, changed: &Rows) -> Result<(), rusqlite::E
             side.is_blocking(),
         ])?;
     }
-    for user in &changed.erased {
-        connection.prepare_cached(queries::ERASE_MESSAGES)?.execute(params![MessageText::erased().as_str(), user.as_str()])?;
+    for (user, at) in &changed.erased {
+        connection.prepare_cached(queries::ERASE_MESSAGES)?.execute(params![MessageText::erased().as_str(), user.as_str(), at.0])?;
     }
     let mut message = connection.prepare_cached(queries::INSERT_MESSAGE)?;
     for row in &changed.messages {
