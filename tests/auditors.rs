@@ -14,31 +14,11 @@ use entrenous::event_log::{EventLog, StoredEvent};
 use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 
+use crate::support::community::community;
 use crate::support::inside::{Back, Inside, Place};
 use crate::support::process::{BINARY, run};
 use crate::support::socket::Socket;
 use crate::support::{Server, nodes};
-
-/// Five users, a conversation of each with each, blocks and readings between.
-pub async fn community(inside: &Inside) {
-    let users = ["ann", "bob", "cid", "dan", "eve"];
-    let mut people = Vec::new();
-    for user in users {
-        people.push(inside.sign_in(user).await);
-    }
-    for round in 0..3 {
-        for (n, from) in people.iter().enumerate() {
-            for to in users.iter().skip(n + 1) {
-                inside.mutate(from, "sendMessage", json!({ "to": to, "text": format!("{round} de {}", users[n]) }), "message { id }").await;
-            }
-            inside.mutate(from, "toggleContactable", json!({ "contactable": round % 2 == 1 }), "user { id }").await;
-        }
-        inside.mutate(&people[4], "markAsRead", json!({ "with": "ann" }), "conversation { id }").await;
-        inside.mutate(&people[3], "blockUser", json!({ "userId": "ann" }), "user { id }").await;
-    }
-    inside.mutate(&people[0], "configureChatSection", json!({ "title": "Messages", "listTemplate": 2 }), "chatSection { title }").await;
-    inside.app.views_reach_head().await.expect("caught up");
-}
 
 async fn all(log: &EventLog) -> Vec<StoredEvent> {
     log.read_all_stored(Position(0), 1_000_000).await.expect("read")

@@ -15,11 +15,12 @@ use entrenous::event_log::merkle::{Frontier, Hash};
 use entrenous::storage::StoreUrl;
 use serde_json::{Value, json};
 
-use crate::auditors::community;
 use crate::support::Server;
+use crate::support::community::community;
 use crate::support::inside::{Back, Inside, Place, sqlite};
 use crate::support::postgres;
 use crate::support::process::{BINARY, run};
+use crate::support::tampering::{no_tree, tamper_with_log};
 
 const KEY: [u8; 32] = [7; 32];
 
@@ -230,33 +231,24 @@ async fn an_older_file_put_back_is_found_by_a_checkpoint() {
     assert_eq!(found, [Finding::BeforeCheckpoint { size: newest.size, found: newest.size - 1 }.to_string()]);
 }
 
-/// Writes into a log as whoever has its file or its database can.
-async fn tamper(log: &StoreUrl, sql: &str) {
-    match log {
-        StoreUrl::Sqlite(path) => rusqlite::Connection::open(path).expect("a file").execute_batch(sql).expect(sql),
-        StoreUrl::Postgres(url) => postgres::connect(url).await.batch_execute(&format!("set search_path = entrenous_log; {sql}")).await.expect(sql),
-        StoreUrl::Kurrent(_) => unreachable!("it keeps no tree"),
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tree_that_is_not_of_all_events_is_found_and_not_signed() {
     for back in [Back::Sqlite, Back::Postgres] {
         let place = Arc::new(Place::new(back, Back::Sqlite).await);
         let last = log_with_a_past(&place).await[1].size;
-        let (tree, nothing) = if back == Back::Sqlite { ("merkle set size", "x''") } else { ("log set tree_size", "''") };
+        let tree = if back == Back::Sqlite { "merkle set size" } else { "log set tree_size" };
         // Each after those before it: what is found, and whether what is left is signed.
         for (change, found, is_signed) in [
             (format!("update events set hash = null where position = {last}"), &["its leaf was removed"][..], true),
             (
-                format!("update {tree} = 0, frontier = {nothing}; update events set actor = 'mallory' where position = {last}"),
+                format!("{}; update events set actor = 'mallory' where position = {last}", no_tree(back)),
                 &["its leaf was removed", "the kept tree is of 0"],
                 false,
             ),
             (format!("update {tree} = 1, frontier = (select hash from events where position = 1)"), &["its leaf was removed", "the kept tree is of 1"], false),
             (format!("delete from events where position = {last}"), &["the kept tree is of 1"], false),
         ] {
-            tamper(&place.log(), &change).await;
+            tamper_with_log(&place.log(), &change).await;
             let findings = findings(&place.log(), &[]).await;
             assert_eq!(findings.len(), found.len(), "{change}: {findings:?}");
             assert!(findings.iter().zip(found).all(|(finding, told)| finding.contains(told)), "{change}: {findings:?}");
@@ -295,8 +287,7 @@ async fn a_log_from_before_the_tree_gets_one() {
     for back in [Back::Sqlite, Back::Postgres] {
         let place = Arc::new(Place::new(back, Back::Sqlite).await);
         let checkpoints = log_with_a_past(&place).await;
-        let no_tree = if back == Back::Sqlite { "update merkle set size = 0, frontier = x''" } else { "update log set tree_size = 0, frontier = ''" };
-        tamper(&place.log(), &format!("update events set hash = null; {no_tree}")).await;
+        tamper_with_log(&place.log(), &format!("update events set hash = null; {}", no_tree(back))).await;
         assert_eq!(findings(&place.log(), &checkpoints).await, [""; 0], "{back:?}");
         let unwritten = EventLog::open_read_only(&place.log(), None).await.expect("a log");
         assert_eq!(checkpoint(&unwritten).await, checkpoints[1], "{back:?}");
@@ -348,8 +339,7 @@ async fn times_may_go_back_between_streams_where_leaves_speak_for_them_and_never
             drop(target);
             let found = findings(&other.log(), &[]).await;
             assert!(found.is_empty() == is_sound && found.iter().all(|found| found.contains("not later than")), "{back:?}: {found:?}");
-            let no_tree = if back == Back::Sqlite { "update merkle set size = 0, frontier = x''" } else { "update log set tree_size = 0, frontier = ''" };
-            tamper(&other.log(), &format!("update events set hash = null; {no_tree}")).await;
+            tamper_with_log(&other.log(), &format!("update events set hash = null; {}", no_tree(back))).await;
             let found = findings(&other.log(), &[]).await;
             assert!(found.iter().any(|found| found.contains("not later than")), "without leaves: {back:?}: {found:?}");
         }

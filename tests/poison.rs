@@ -15,12 +15,12 @@ use entrenous::read_store::{ParkedEntity, ReadStore};
 use entrenous::storage::StoreUrl;
 use serde_json::json;
 
-use crate::auditors::community;
-use crate::projections::tamper;
 use crate::support::Server;
+use crate::support::community::community;
 use crate::support::inside::{Back, Inside, Place, dump};
 use crate::support::process::run;
 use crate::support::socket::Socket;
+use crate::support::tampering::tamper_with_views;
 use crate::support::waiting::found;
 
 /// Writes other data into a stored event of a log in a file.
@@ -38,7 +38,7 @@ fn pair(one: &str, other: &str) -> String {
 async fn forget(views: &StoreUrl) {
     match views {
         StoreUrl::Sqlite(path) => std::fs::remove_file(path).expect("there were views"),
-        StoreUrl::Postgres(_) => tamper(views, "drop schema entrenous_views cascade").await,
+        StoreUrl::Postgres(_) => tamper_with_views(views, "drop schema entrenous_views cascade").await,
         StoreUrl::Kurrent(_) => unreachable!("it keeps no rows"),
     }
 }

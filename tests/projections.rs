@@ -8,22 +8,11 @@ use entrenous::domain::event::Position;
 use entrenous::storage::StoreUrl;
 use serde_json::json;
 
-use crate::auditors::community;
 use crate::support::Server;
+use crate::support::community::community;
 use crate::support::inside::{Back, Inside, Place, dump};
-use crate::support::postgres;
 use crate::support::process::run;
-
-/// Changes stored views behind the service's back.
-pub async fn tamper(views: &StoreUrl, sql: &str) {
-    match views {
-        StoreUrl::Sqlite(path) => rusqlite::Connection::open(path).expect("a file").execute_batch(sql).expect(sql),
-        StoreUrl::Postgres(url) => {
-            postgres::connect(url).await.batch_execute(&format!("set search_path = entrenous_views; {sql}")).await.expect(sql);
-        }
-        StoreUrl::Kurrent(_) => unreachable!("it keeps no rows"),
-    }
-}
+use crate::support::tampering::tamper_with_views;
 
 async fn every_row_is_compared_beside_the_service(back: Back) {
     let place = Arc::new(Place::new(Back::Sqlite, back).await);
@@ -46,17 +35,17 @@ async fn every_row_is_compared_beside_the_service(back: Back) {
         ("delete from messages where sender = 'cid' and number = 1", "messages: missing: "),
         ("delete from users where id = 'eve'", "users: missing: id=\"eve\""),
     ] {
-        tamper(&views, sql).await;
+        tamper_with_views(&views, sql).await;
         let found = compared().await;
         assert!(found.differences.iter().any(|difference| difference.to_string().contains(told)), "{sql}: {:?}", found.differences);
         assert!(!found.is_equal());
     }
     let surplus = "insert into users select 'mallory', name, picture, contactable, erased, 99, version, sort_key, search_name, changed, erased_at from users where id = 'ann'";
-    tamper(&views, surplus).await;
+    tamper_with_views(&views, surplus).await;
     let found = compared().await;
     assert!(found.differences.iter().any(|difference| difference.to_string().starts_with("users: not in the log: id=\"mallory\"")));
 
-    tamper(&views, "update checkpoints set version = 99 where projection = 'users'").await;
+    tamper_with_views(&views, "update checkpoints set version = 99 where projection = 'users'").await;
     assert!(matches!(compare(log, &views, new_id(), |_| {}).await, Err(ViewsError::OtherVersion(name)) if name == "users"));
     let states = status(log, &views).await.expect("read");
     assert_eq!(states.iter().filter(|state| !state.is_current).map(|state| state.name.as_str()).collect::<Vec<_>>(), ["users"]);
@@ -104,7 +93,7 @@ async fn a3_the_command_line_tells_it_beside_the_service() {
     assert_eq!(fields[..6], ["conversations", "3", "3", "0", "0", "2"]);
     let (ok, out, error) = run(&["projections", "verify", "--data", data]);
     assert!(ok && error.is_empty() && out.contains("compared at position 3: 2 of users, 2 of conversations, 1 of messages, 0 of section"), "{out}{error}");
-    tamper(&StoreUrl::Sqlite(server.file("views.db")), "update messages set text = 'adieu'").await;
+    tamper_with_views(&StoreUrl::Sqlite(server.file("views.db")), "update messages set text = 'adieu'").await;
     let (ok, out, error) = run(&["projections", "verify", "--data", data]);
     assert!(!ok && error.contains("not what the log says"), "{error}");
     assert!(out.contains("text=\"adieu\"") && out.contains("by the log: text=\"salut\""), "{out}");

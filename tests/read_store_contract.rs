@@ -23,9 +23,9 @@ use futures_util::future::join_all;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::projections::tamper;
 use crate::support::inside::{Back, Inside, Place, dump};
 use crate::support::postgres::{self, Postgres};
+use crate::support::tampering::tamper_with_views;
 use crate::support::waiting::{PATIENCE, found, until};
 
 const LOG: Uuid = Uuid::from_u128(0x1091);
@@ -405,7 +405,7 @@ async fn a_generation_that_somebody_builds_is_not_taken_over() {
     drop(open(&place, LOG).await);
     let building = ReadStore::build(&place.views(0), LOG).await.expect("a generation");
     building.finish().await.expect("indexed");
-    tamper(&place.views(0), "update checkpoints set version = 99").await;
+    tamper_with_views(&place.views(0), "update checkpoints set version = 99").await;
     let early = ReadStore::open(&place.views(0), LOG).await.map(|_| ());
     assert!(matches!(&early, Err(OpenError::InUse { place, .. }) if place.starts_with("the next generation of ")), "{early:?}");
     drop(building);

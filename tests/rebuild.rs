@@ -21,12 +21,12 @@ use serde_json::json;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::auditors::community;
-use crate::projections::tamper;
+use crate::support::community::community;
 use crate::support::inside::{Back, Inside, Place, dump};
 use crate::support::postgres::{self, Database};
 use crate::support::process::run;
 use crate::support::socket::Socket;
+use crate::support::tampering::tamper_with_views;
 use crate::support::waiting::{found, until};
 use crate::support::{Person, Server};
 
@@ -63,7 +63,7 @@ async fn a3_views_are_made_anew_beside_those_that_serve() {
         let ann = inside.sign_in("ann").await;
         let (log, views) = (inside.app.log().clone(), place.views(0));
         let right = dump(&views).await;
-        tamper(&views, "update messages set text = 'faux'; delete from users where id = 'eve'").await;
+        tamper_with_views(&views, "update messages set text = 'faux'; delete from users where id = 'eve'").await;
         let made = rebuilt(&log, &views, WITH_ALL).await;
         let compared = made.compared.expect("compared");
         assert_eq!((made.from, made.to, compared.position), (Position(0), log.head(), log.head()), "{back:?}");
@@ -217,7 +217,7 @@ async fn a3_what_was_prepared_is_used_where_projections_changed() {
         log.close().await;
         drop(log);
         // What an older version would have left.
-        tamper(&views, "update checkpoints set version = 99; update messages set text = 'autre forme'").await;
+        tamper_with_views(&views, "update checkpoints set version = 99; update messages set text = 'autre forme'").await;
         let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
         assert_eq!(dump(&views).await, right, "{back:?}");
         assert_eq!(others(&views).await, 1, "the former are kept, {back:?}");

@@ -1,10 +1,12 @@
 //! What tests share: the service as a process, people who use it over HTTP, and the service inside
 //! the test for what needs thousands of steps.
 
+pub mod community;
 pub mod inside;
 pub mod postgres;
 pub mod process;
 pub mod socket;
+pub mod tampering;
 pub mod waiting;
 
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
