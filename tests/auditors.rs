@@ -48,7 +48,7 @@ fn selections(events: &[StoredEvent]) -> Vec<Selection> {
 }
 
 async fn every_part_is_read_from_both_ends(back: Back) {
-    let inside = Inside::start_node(Arc::new(Place::new(back, Back::Sqlite).await), 0, entrenous::graphql::Options::default()).await;
+    let inside = Inside::at(&Arc::new(Place::new(back, Back::Sqlite).await)).await;
     community(&inside).await;
     let log = inside.app.log();
     let events = all(log).await;
@@ -249,7 +249,7 @@ fn import(file: &Path, url: &str, from: &Place) -> (bool, String, String) {
 
 async fn an_export_becomes_the_same_log(from: Back, to: Back) {
     let place = Arc::new(Place::new(from, Back::Sqlite).await);
-    let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+    let inside = Inside::at(&place).await;
     community(&inside).await;
     let other = Place::new(to, Back::Sqlite).await;
     let (source, target) = (place.log_url(), other.log_url());
@@ -280,7 +280,7 @@ async fn an_export_of_postgresql_becomes_the_same_log_in_a_file() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_log_is_not_imported() {
     let place = Arc::new(Place::new(Back::Sqlite, Back::Sqlite).await);
-    let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+    let inside = Inside::at(&place).await;
     community(&inside).await;
     let mut bytes = Vec::new();
     lines::write(&mut bytes, &all(inside.app.log()).await).expect("written");
@@ -321,7 +321,7 @@ async fn what_is_no_log_is_not_imported() {
 async fn an_export_is_not_imported_without_its_keys() {
     let start = || async {
         let place = Arc::new(Place::new(Back::Sqlite, Back::Sqlite).await);
-        (Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await, place)
+        (Inside::at(&place).await, place)
     };
     let ((inside, place), (stranger, elsewhere)) = (start().await, start().await);
     community(&inside).await;

@@ -46,7 +46,7 @@ async fn findings(url: &StoreUrl, checkpoints: &[Checkpoint]) -> Vec<String> {
 
 /// A log with a past, and a checkpoint from the middle of it and from its end.
 async fn log_with_a_past(place: &Arc<Place>) -> Vec<Checkpoint> {
-    let inside = Inside::start_node(Arc::clone(place), 0, entrenous::graphql::Options::default()).await;
+    let inside = Inside::at(place).await;
     community(&inside).await;
     let earlier = checkpoint(inside.app.log()).await;
     let ann = inside.sign_in("ann").await;
@@ -204,7 +204,7 @@ async fn a_forger_who_makes_all_hashes_anew_is_found_by_a_checkpoint() {
     connection.execute("update merkle set size = 0, frontier = x''", []).expect("changed");
     drop((connection, log));
     // The service itself makes the tree again.
-    let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+    let inside = Inside::at(&place).await;
     let ann = inside.sign_in("ann").await;
     inside.mutate(&ann, "toggleContactable", json!({ "contactable": true }), "user { id }").await;
     assert_eq!(findings(&place.log(), &[]).await, [""; 0], "nothing in the file tells");
@@ -222,7 +222,7 @@ async fn an_older_file_put_back_is_found_by_a_checkpoint() {
     let backup = rusqlite::Connection::open(&file).expect("a file");
     backup.execute("vacuum into ?1", [older.to_str().expect("UTF-8")]).expect("copied");
     drop(backup);
-    let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+    let inside = Inside::at(&place).await;
     let bob = inside.sign_in("bob").await;
     inside.mutate(&bob, "sendMessage", json!({ "to": "ann", "text": "encore" }), "message { id }").await;
     let newest = checkpoint(inside.app.log()).await;
@@ -264,7 +264,7 @@ async fn whoever_appends_meanwhile_raises_no_alarm() {
     const EVENTS: u64 = 100;
     for back in [Back::Sqlite, Back::Postgres] {
         let place = Arc::new(Place::new(back, Back::Sqlite).await);
-        let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+        let inside = Inside::at(&place).await;
         let [ann, _bob] = [inside.sign_in("ann").await, inside.sign_in("bob").await];
         let log = EventLog::open_read_only(&place.log(), None).await.expect("a log");
         let appending = async {
@@ -291,7 +291,7 @@ async fn a_log_from_before_the_tree_gets_one() {
         assert_eq!(findings(&place.log(), &checkpoints).await, [""; 0], "{back:?}");
         let unwritten = EventLog::open_read_only(&place.log(), None).await.expect("a log");
         assert_eq!(checkpoint(&unwritten).await, checkpoints[1], "{back:?}");
-        let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+        let inside = Inside::at(&place).await;
         let bob = inside.sign_in("bob").await;
         inside.mutate(&bob, "sendMessage", json!({ "to": "ann", "text": "encore" }), "message { id }").await;
         let log = inside.app.log();

@@ -212,7 +212,7 @@ async fn behind_a_trusted_proxy_whoever_tries_many_tokens_is_refused_alone() {
 async fn while_the_log_hangs_commands_do_not_become_ever_more() {
     const WRITERS: usize = 5_000;
     let place = Arc::new(Place::new(Back::Postgres, Back::Sqlite).await);
-    let inside = Inside::start_node(Arc::clone(&place), 0, Options::default()).await;
+    let inside = Inside::at(&place).await;
     // So many that none has more than one user may.
     let mut people = Vec::new();
     for n in 0..25 {

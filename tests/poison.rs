@@ -51,7 +51,7 @@ fn entities(parked: &[ParkedEntity]) -> Vec<(&str, u64)> {
 
 async fn poison_parks_its_entity_alone(back: Back) {
     let place = Arc::new(Place::new(Back::Sqlite, back).await);
-    let start = || Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default());
+    let start = || Inside::at(&place);
     let views = place.views(0);
     let inside = start().await;
     community(&inside).await;

@@ -16,7 +16,7 @@ use crate::support::tampering::tamper_with_views;
 
 async fn every_row_is_compared_beside_the_service(back: Back) {
     let place = Arc::new(Place::new(Back::Sqlite, back).await);
-    let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+    let inside = Inside::at(&place).await;
     community(&inside).await;
     let (log, views) = (inside.app.log(), place.views(0));
     let compared = async || -> Compared { compare(log, &views, new_id(), |_| {}).await.expect("compared") };

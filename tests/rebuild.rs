@@ -58,7 +58,7 @@ async fn others(views: &StoreUrl) -> usize {
 async fn a3_views_are_made_anew_beside_those_that_serve() {
     for back in BOTH {
         let place = Arc::new(Place::new(Back::Sqlite, back).await);
-        let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+        let inside = Inside::at(&place).await;
         community(&inside).await;
         let ann = inside.sign_in("ann").await;
         let (log, views) = (inside.app.log().clone(), place.views(0));
@@ -157,7 +157,7 @@ async fn a3_what_was_interrupted_goes_on_and_memory_is_bounded() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a3_what_is_asked_for_during_a_switch_is_answered_from_the_new_tables() {
     let place = Arc::new(Place::new(Back::Sqlite, Back::Postgres).await);
-    let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+    let inside = Inside::at(&place).await;
     community(&inside).await;
     let (log, url) = (inside.app.log().clone(), place.views(0));
     inside.stop().await;
@@ -208,7 +208,7 @@ async fn a3_what_is_asked_for_during_a_switch_is_answered_from_the_new_tables() 
 async fn a3_what_was_prepared_is_used_where_projections_changed() {
     for back in BOTH {
         let place = Arc::new(Place::new(Back::Sqlite, back).await);
-        let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+        let inside = Inside::at(&place).await;
         community(&inside).await;
         let (log, views) = (inside.app.log().clone(), place.views(0));
         let right = dump(&views).await;
@@ -218,7 +218,7 @@ async fn a3_what_was_prepared_is_used_where_projections_changed() {
         drop(log);
         // What an older version would have left.
         tamper_with_views(&views, "update checkpoints set version = 99; update messages set text = 'autre forme'").await;
-        let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+        let inside = Inside::at(&place).await;
         assert_eq!(dump(&views).await, right, "{back:?}");
         assert_eq!(others(&views).await, 1, "the former are kept, {back:?}");
         assert_eq!(compare(inside.app.log(), &views, new_id(), |_| {}).await.expect("compared").differences, [], "{back:?}");

@@ -37,7 +37,7 @@ fn leave_half_written(file: &Path, changes: &str) {
 async fn views_of_before_are_gone_once_the_rebuild_that_has_them_is_over() {
     for back in [Back::Sqlite, Back::Postgres] {
         let place = Arc::new(Place::new(Back::Sqlite, back).await);
-        let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+        let inside = Inside::at(&place).await;
         let ann = inside.sign_in("ann").await;
         let rebuild = ReadStore::build(&place.views(0), inside.app.log().id()).await.expect("a generation");
         let lease = rebuild.try_lead(new_id()).await.expect("a lease").expect("nobody else's");
@@ -66,7 +66,7 @@ async fn views_of_before_are_gone_once_the_rebuild_that_has_them_is_over() {
 async fn an_erasure_that_a_crash_cut_short_is_ended_at_the_next_start() {
     for back in [Back::Sqlite, Back::Postgres] {
         let place = Arc::new(Place::new(back, back).await);
-        let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+        let inside = Inside::at(&place).await;
         let [ann, bob] = [inside.sign_in("ann").await, inside.sign_in("bob").await];
         inside.mutate(&ann, "updateProfile", json!({ "name": "Philomène" }), "user { name }").await;
         inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "un chrysanthème" }), "message { id }").await;
@@ -76,7 +76,7 @@ async fn an_erasure_that_a_crash_cut_short_is_ended_at_the_next_start() {
         inside.stop().await;
         log.close().await;
 
-        let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+        let inside = Inside::at(&place).await;
         let (end, ending) = tokio::sync::watch::channel(false);
         let erasing = tokio::spawn(inside.app.clone().erase_when_asked(ending));
         let keys = inside.app.log().keys().clone();
@@ -95,7 +95,7 @@ async fn an_erasure_that_a_crash_cut_short_is_ended_at_the_next_start() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_erasure_of_nobody_that_was_begun_is_let_go() {
     for back in [Back::Sqlite, Back::Postgres] {
-        let inside = Inside::start_node(Arc::new(Place::new(back, back).await), 0, entrenous::graphql::Options::default()).await;
+        let inside = Inside::at(&Arc::new(Place::new(back, back).await)).await;
         let keys = inside.app.log().keys().clone();
         keys.begin_erasure(&UserId::parse("ann").expect("an id"), new_id()).await.expect("begun");
         let (end, ending) = tokio::sync::watch::channel(false);
@@ -207,7 +207,7 @@ async fn pages_that_an_erasure_left_are_written_anew_after_a_restart() {
 async fn what_a_rebuild_that_was_killed_left_is_gone_on_with_or_erased() {
     for is_erased in [false, true] {
         let place = Arc::new(Place::new(Back::Sqlite, Back::Sqlite).await);
-        let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+        let inside = Inside::at(&place).await;
         let [ann, bob] = [inside.sign_in("ann").await, inside.sign_in("bob").await];
         for n in 0..200 {
             inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": format!("chrysanthème {n}") }), "message { id }").await;

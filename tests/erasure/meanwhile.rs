@@ -23,7 +23,7 @@ use crate::support::waiting::{PATIENCE, Tally, until};
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_node_that_read_its_keys_before_an_erasure_hears_of_it_all_the_same() {
     let place = Arc::new(Place::new(Back::Postgres, Back::Postgres).await);
-    let here = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+    let here = Inside::at(&place).await;
     let [ann, bob] = [here.sign_in("ann").await, here.sign_in("bob").await];
     here.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "un chrysanthème" }), "message { id }").await;
     let log = EventLog::open(&place.log(), place.keys().as_ref(), Arc::new(now)).await.expect("a log");
@@ -48,7 +48,7 @@ async fn a_node_that_read_its_keys_before_an_erasure_hears_of_it_all_the_same() 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_being_erased_writes_nothing_until_the_log_tells_of_it() {
     for back in [Back::Sqlite, Back::Postgres] {
-        let inside = Inside::start_node(Arc::new(Place::new(back, back).await), 0, entrenous::graphql::Options::default()).await;
+        let inside = Inside::at(&Arc::new(Place::new(back, back).await)).await;
         let [ann, bob] = [inside.sign_in("ann").await, inside.sign_in("bob").await];
         let send = async |text: &str| {
             inside.respond(&ann, &format!("mutation {{ sendMessage(input: {{ to: \"bob\", text: \"{text}\" }}) {{ message {{ text }} }} }}")).await
@@ -70,7 +70,7 @@ async fn whoever_is_being_erased_writes_nothing_until_the_log_tells_of_it() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_is_overtaken_ends_no_erasure() {
     for back in [Back::Sqlite, Back::Postgres] {
-        let inside = Inside::start_node(Arc::new(Place::new(back, back).await), 0, entrenous::graphql::Options::default()).await;
+        let inside = Inside::at(&Arc::new(Place::new(back, back).await)).await;
         let ann = inside.sign_in("ann").await;
         let keys = inside.app.log().keys();
         let is_told = async || keys.requested_erasures().await.expect("read").iter().all(|requested| requested.is_told);
@@ -92,7 +92,7 @@ async fn whoever_is_overtaken_ends_no_erasure() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_key_is_destroyed_while_others_are_made() {
     let place = Arc::new(Place::new(Back::Postgres, Back::Postgres).await);
-    let inside = Arc::new(Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await);
+    let inside = Arc::new(Inside::at(&place).await);
     let [ann, bob] = [inside.sign_in("ann").await, inside.sign_in("bob").await];
     inside.mutate(&bob, "eraseUser", json!({ "userId": "ann" }), "user { erased }").await;
     // Her next key is made when the operator lets it be.
@@ -130,7 +130,7 @@ async fn no_key_is_destroyed_while_others_are_made() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whoever_writes_without_pause_is_erased_at_once() {
     for back in [Back::Sqlite, Back::Postgres] {
-        let node = Inside::start_node(Arc::new(Place::new(back, back).await), 0, entrenous::graphql::Options::default()).await;
+        let node = Inside::at(&Arc::new(Place::new(back, back).await)).await;
         let (events, sent) = erased_while_writing(vec![Arc::new(node)]).await;
         assert_eq!(events.iter().filter(|event| is_erasure(event)).count(), ERASURES, "{back:?}");
         let last = events.iter().rposition(is_erasure).expect("an erasure");

@@ -108,7 +108,7 @@ async fn an_erased_person_is_in_no_file_and_every_proof_holds() {
 async fn an_administrator_erases_and_views_made_anew_are_the_same() {
     for (log, views) in [(Back::Sqlite, Back::Sqlite), (Back::Postgres, Back::Postgres), (Back::Kurrent, Back::Sqlite)] {
         let place = Arc::new(Place::new(log, views).await);
-        let inside = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+        let inside = Inside::at(&place).await;
         let [ann, bob] = [inside.sign_in("ann").await, inside.sign_in("bob").await];
         inside.mutate(&ann, "updateProfile", json!({ "name": "Philomène" }), "user { name }").await;
         for (from, to, text) in [(&ann, "bob", "un chrysanthème"), (&bob, "ann", "un lys")] {
@@ -219,7 +219,7 @@ async fn a_key_store_is_brought_up_to_date_by_whoever_writes_and_refused_where_i
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn views_of_before_go_at_every_node_that_folds_the_erasure() {
     let place = Arc::new(Place::new(Back::Postgres, Back::Sqlite).await);
-    let here = Inside::start_node(Arc::clone(&place), 0, entrenous::graphql::Options::default()).await;
+    let here = Inside::at(&place).await;
     let there = Inside::start_node(Arc::clone(&place), 1, entrenous::graphql::Options::default()).await;
     let [ann, _bob] = [here.sign_in("ann").await, here.sign_in("bob").await];
     here.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "un chrysanthème" }), "message { id }").await;

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use entrenous::graphql::Options;
 use serde_json::{Value, json};
 
 use super::walk;
@@ -242,7 +241,7 @@ async fn every_field_of_a_row_is_the_same_whether_it_is_waited_for_or_not() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn l2_a_page_shows_everybody_once_while_somebody_is_blocked() {
     for back in [Back::Sqlite, Back::Postgres] {
-        let inside = Arc::new(Inside::start_node(Arc::new(Place::new(back, back).await), 0, Options::default()).await);
+        let inside = Arc::new(Inside::at(&Arc::new(Place::new(back, back).await)).await);
         let me = inside.sign_in("me").await;
         for contact in ["a", "b", "c"] {
             let contact = inside.sign_in(contact).await;

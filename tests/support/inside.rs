@@ -109,6 +109,11 @@ impl Inside {
         Self::start_node(place, 0, options).await
     }
 
+    /// A place's one node, or the first of several.
+    pub async fn at(place: &Arc<Place>) -> Self {
+        Self::start_node(Arc::clone(place), 0, Options::default()).await
+    }
+
     /// One of the nodes that share a place.
     pub async fn start_node(place: Arc<Place>, node: usize, options: Options) -> Self {
         let log = EventLog::open(&place.log(), place.keys().as_ref(), Arc::new(now)).await.expect("a log");
