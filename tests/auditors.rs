@@ -226,8 +226,7 @@ async fn a2_the_command_line_selects_events_and_says_by_its_code_what_came_of_it
     ] {
         assert_eq!(code_and_output(arguments).0, Some(code), "{arguments:?}");
     }
-    server.signal("TERM");
-    assert!(server.wait().success());
+    server.stop();
     let sql =
         |file: &str, statement: &str| rusqlite::Connection::open(server.file(file)).and_then(|connection| connection.execute_batch(statement)).expect("done");
     sql("views.db", "update conversations set read = 0, received = received + 1 where owner = 'alice'");
@@ -482,8 +481,7 @@ async fn a2_what_could_not_be_folded_is_said_after_what_could() {
     let [alice, bob, cleo] = server.people(["alice", "bob", "cleo"]).await;
     alice.sent(&bob, "un").await;
     alice.sent(&cleo, "deux").await;
-    server.signal("TERM");
-    assert!(server.wait().success());
+    server.stop();
     let break_event = |position: u64| {
         let log = rusqlite::Connection::open(server.file("events.db")).expect("a log");
         assert_eq!(log.execute("update events set data = '[]' where position = ?1", [position]).expect("written"), 1);

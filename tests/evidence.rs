@@ -351,8 +351,7 @@ async fn a_verdict_stands_though_nobody_reads_it() {
     let mut server = Server::start();
     let [alice, bob] = server.people(["alice", "bob"]).await;
     alice.sent(&bob, "un").await;
-    server.signal("TERM");
-    assert!(server.wait().success());
+    server.stop();
     let code = |arguments: &[&str]| {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);

@@ -184,8 +184,7 @@ async fn another_node_leads_within_seconds_when_the_leader_is_killed_or_frozen()
                 .await;
         }
     }
-    nodes[0].signal("TERM");
-    assert!(nodes[0].wait().success());
+    nodes[0].stop();
     assert_eq!(leader(&operator).await, None, "who stops lets others lead at once");
 }
 

@@ -144,8 +144,7 @@ async fn what_is_parked_is_told_and_retried_by_the_command_line() {
     let projections = |arguments: &[&str]| run(&[&["projections"], arguments, &["--data", &data]].concat());
     let (ok, out, error) = projections(&["retry"]);
     assert!(ok && out == "nothing is parked\n", "{out}{error}");
-    server.signal("TERM");
-    assert!(server.wait().success());
+    server.stop();
 
     let log = StoreUrl::Sqlite(server.file("events.db"));
     let read = EventLog::open_read_only(&log, None).await.expect("a log");

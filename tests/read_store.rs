@@ -57,8 +57,7 @@ async fn a1_without_its_file_the_same_answers_come_from_the_log() {
         answers
     };
     let before = answers(&server).await;
-    server.signal("TERM");
-    assert!(server.wait().success());
+    server.stop();
     let rows = dump_file(&server.file("views.db"));
     for damage in ["missing", "damaged", "foreign projection"] {
         match damage {
@@ -71,8 +70,7 @@ async fn a1_without_its_file_the_same_answers_come_from_the_log() {
         }
         server = server.again();
         assert_eq!(answers(&server).await, before, "{damage}");
-        server.signal("TERM");
-        assert!(server.wait().success());
+        server.stop();
         assert_eq!(dump_file(&server.file("views.db")), rows, "{damage}");
     }
 }
@@ -82,8 +80,7 @@ async fn stopped() -> Server {
     let mut server = Server::start();
     let [alice, bob] = server.people(["alice", "bob"]).await;
     alice.sent(&bob, "salut").await;
-    server.signal("TERM");
-    assert!(server.wait().success());
+    server.stop();
     server
 }
 

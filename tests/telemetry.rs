@@ -83,8 +83,7 @@ async fn traces_reach_a_collector_and_go_on_with_their_callers() {
     let traced =
         Client::new().post(format!("{}/graphql", server.url)).bearer_auth(&alice.token).header("traceparent", format!("00-{trace}-b7ad6b7169203331-01"));
     assert_eq!(Reply::of(traced.json(&send).send().await.expect("an answer")).await.status, 200);
-    server.signal("TERM");
-    assert!(server.wait().success(), "{}", server.log());
+    server.stop();
     let (head, body) = collected.await.expect("spans");
     assert!(head.starts_with("post /v1/traces "), "{head}");
     let holds = |part: &[u8]| body.windows(part.len()).any(|window| window == part);
@@ -103,8 +102,7 @@ async fn lines_can_be_json_and_name_the_request() {
     let asked = Client::new().post(format!("{}/graphql", server.url)).header("x-request-id", id).json(&json!({ "query": "{ me { id } }" }));
     let reply = Reply::of(asked.send().await.expect("an answer")).await;
     assert_eq!((reply.status, reply.headers["x-request-id"].to_str().ok()), (401, Some(id)));
-    server.signal("TERM");
-    assert!(server.wait().success());
+    server.stop();
     let log = server.log();
     let lines: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"))).collect();
     assert!(lines.iter().any(|line| line["request"] == id && line["status"] == 401 && line["level"] == "INFO"), "{log}");

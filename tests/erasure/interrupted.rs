@@ -190,8 +190,7 @@ async fn a_key_store_that_was_killed_while_it_was_written_opens_again() {
 async fn pages_that_an_erasure_left_are_written_anew_after_a_restart() {
     let mut server = Server::start();
     let [_alice] = server.people(["alice"]).await;
-    server.signal("TERM");
-    assert!(server.wait().success());
+    server.stop();
     let views = rusqlite::Connection::open(fs::canonicalize(server.file("views.db")).expect("a file")).expect("views");
     let flags = || -> i64 { views.pragma_query_value(None, "user_version", |row| row.get(0)).expect("flags") };
     views.execute_batch("create table freed (word); insert into freed values ('chrysanthème'); drop table freed").expect("written");

@@ -71,8 +71,7 @@ async fn an_erased_person_is_in_no_file_and_every_proof_holds() {
         let proof = keep("proof", &["prove", "--event", &id]);
         keep("rebuilt", &["projections", "rebuild"]);
         if !is_running {
-            server.signal("TERM");
-            assert!(server.wait().success());
+            server.stop();
         }
         assert!(!told_by(server.data()).is_empty(), "they are in the views");
 
@@ -165,8 +164,7 @@ async fn a_version_that_cannot_read_the_whole_log_does_not_serve_it() {
     let mut server = Server::start();
     let [alice, bob] = server.people(["alice", "bob"]).await;
     alice.sent(&bob, "salut").await;
-    server.signal("TERM");
-    assert!(server.wait().success());
+    server.stop();
     let connection = rusqlite::Connection::open(server.file("events.db")).expect("a log");
     // As a later version would write, and as after an upgrade.
     connection.execute_batch("update events set type = 'MessageEdited' where position = 3; update log set reader = 'another version'").expect("changed");
@@ -186,8 +184,7 @@ async fn a_key_store_is_brought_up_to_date_by_whoever_writes_and_refused_where_i
     let mut server = Server::start();
     let [alice, bob] = server.people(["alice", "bob"]).await;
     alice.sent(&bob, "salut").await;
-    server.signal("TERM");
-    assert!(server.wait().success());
+    server.stop();
     let file = server.file("events.keys");
     let sql = |statements: &str| rusqlite::Connection::open(&file).and_then(|keys| keys.execute_batch(statements)).expect("done");
     let format = || -> i64 {
@@ -205,8 +202,7 @@ async fn a_key_store_is_brought_up_to_date_by_whoever_writes_and_refused_where_i
     assert!(ok && format() == 1, "it is only read: {error}");
     server = server.again();
     assert_eq!(format(), present);
-    server.signal("TERM");
-    assert!(server.wait().success());
+    server.stop();
     sql(
         "insert into refinery_schema_history (version, name, applied_on, checksum) select 99, 'later', applied_on, checksum from refinery_schema_history limit 1",
     );
@@ -237,13 +233,11 @@ async fn keys_that_are_older_than_the_log_are_noticed_before_anything_is_lost() 
     let mut server = Server::start();
     let [alice, bob] = server.people(["alice", "bob"]).await;
     alice.sent(&bob, "salut").await;
-    server.signal("TERM");
-    assert!(server.wait().success());
+    server.stop();
     let older = fs::read(server.file("events.keys")).expect("keys");
     server = server.again();
     let [_cleo] = server.people(["cleo"]).await;
-    server.signal("TERM");
-    assert!(server.wait().success());
+    server.stop();
     let newest = fs::read(server.file("events.keys")).expect("keys");
     fs::write(server.file("events.keys"), older).expect("restored");
     let data = server.data().to_str().expect("UTF-8").to_owned();

@@ -180,6 +180,13 @@ impl Server {
         status
     }
 
+    /// Tells it to stop, and waits until it has done so in order.
+    pub fn stop(&mut self) {
+        self.signal("TERM");
+        let status = self.wait();
+        assert!(status.success(), "{status}: {}", self.log());
+    }
+
     /// The same service in the same folder, after a kill or a stop.
     #[must_use]
     pub fn again(mut self) -> Self {
