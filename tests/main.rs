@@ -26,7 +26,6 @@ mod poison;
 mod postgres_log;
 mod projections;
 mod read_store;
-mod read_store_contract;
 mod readme;
 mod rebuild;
 mod resume;
