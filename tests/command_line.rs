@@ -234,6 +234,35 @@ async fn what_people_write_is_for_the_service_s_user_alone() {
     assert!(checked >= 4, "the log, its keys, the views and the key of tokens");
 }
 
+fn exit_code(arguments: &[&str]) -> Option<i32> {
+    Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().expect("it runs").status.code()
+}
+
+#[tokio::test]
+async fn a2_every_verdict_has_its_exit_code() {
+    let mut server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    alice.sent(&bob, "un").await;
+    bob.sent(&alice, "deux").await;
+    let data = server.data().to_str().expect("UTF-8").to_owned();
+    for (arguments, code) in [
+        (["verify", "--data", &data].as_slice(), 0),
+        (&["projections", "verify", "--data", &data], 0),
+        (&["erase", "nobody", "--data", &data], 1),
+        (&["events", "--stream", "nothing-like-it", "--data", &data], 2),
+        (&["events", "--whatever"], 2),
+    ] {
+        assert_eq!(exit_code(arguments), Some(code), "{arguments:?}");
+    }
+    server.stop();
+    let sql =
+        |file: &str, statement: &str| rusqlite::Connection::open(server.file(file)).and_then(|connection| connection.execute_batch(statement)).expect("done");
+    sql("views.db", "update conversations set read = 0, received = received + 1 where owner = 'alice'");
+    assert_eq!(exit_code(&["projections", "verify", "--data", &data]), Some(1));
+    sql("events.db", "update events set actor = 'mallory' where position = 4");
+    assert_eq!(exit_code(&["verify", "--data", &data]), Some(1));
+}
+
 #[test]
 fn every_option_has_its_variable() {
     let projections = ["status", "verify", "rebuild", "retry", "drop"].map(|command| vec!["projections", command]);
