@@ -3,26 +3,19 @@
 
 use std::time::Duration;
 
-use reqwest::{Client, Method, RequestBuilder};
+use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::edge::{NEWER, reply};
 use crate::support::socket::Socket;
-use crate::support::{Person, Reply, Server, nodes};
-
-fn post(server: &Server, person: &Person) -> RequestBuilder {
-    Client::new().post(format!("{}/graphql", server.url)).bearer_auth(&person.token)
-}
-
-async fn reply(request: RequestBuilder) -> Reply {
-    Reply::of(request.send().await.expect("an answer")).await
-}
+use crate::support::{Server, nodes};
 
 #[tokio::test]
 async fn requests_that_are_none_have_their_status() {
     let server = Server::start();
     let [alice] = server.people(["alice"]).await;
-    let json_body = |text: &str| post(&server, &alice).header("content-type", "application/json").body(text.to_owned());
+    let json_body = |text: &str| alice.post().header("content-type", "application/json").body(text.to_owned());
     let get = |query: &str| Client::new().get(format!("{}/graphql?{query}", server.url)).bearer_auth(&alice.token);
     let mutation = "query=mutation%7BtoggleContactable(input:%7Bcontactable:false%7D)%7BuserErrors%7Bcode%7D%7D%7D";
     let cases = [
@@ -33,8 +26,8 @@ async fn requests_that_are_none_have_their_status() {
         (json_body("{\"query\":7}"), 400, "BAD_USER_INPUT"),
         (json_body("{}"), 400, "BAD_USER_INPUT"),
         (json_body("{\"query\":\"{me{id}}\",\"variables\":[]}"), 400, "BAD_USER_INPUT"),
-        (post(&server, &alice).header("content-type", "text/plain").body("{\"query\":\"{me{id}}\"}"), 415, "BAD_USER_INPUT"),
-        (post(&server, &alice).header("content-encoding", "gzip").json(&json!({ "query": "{ me { id } }" })), 415, "BAD_USER_INPUT"),
+        (alice.post().header("content-type", "text/plain").body("{\"query\":\"{me{id}}\"}"), 415, "BAD_USER_INPUT"),
+        (alice.post().header("content-encoding", "gzip").json(&json!({ "query": "{ me { id } }" })), 415, "BAD_USER_INPUT"),
         (json_body("{\"query\":\"{me{id}}\"}").header("accept", "text/html"), 406, "BAD_USER_INPUT"),
         (Client::new().request(Method::PUT, format!("{}/graphql", server.url)).bearer_auth(&alice.token), 405, "BAD_USER_INPUT"),
         (get("query=%7Bme%7Bid%7D%7D&variables=x"), 400, "BAD_USER_INPUT"),
@@ -81,7 +74,7 @@ async fn documents_that_cannot_be_executed_have_their_code() {
         (wide, "QUERY_TOO_COMPLEX"),
     ];
     for (query, code) in cases {
-        let newer = post(&server, &alice).header("accept", "application/graphql-response+json").json(&json!({ "query": query }));
+        let newer = alice.post().header("accept", NEWER).json(&json!({ "query": query }));
         let newer = reply(newer).await;
         assert_eq!((newer.status, newer.code(), newer.body.get("data")), (400, code, None), "{query}: {}", newer.body);
         let older = alice.request(query, json!({})).await;

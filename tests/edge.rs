@@ -14,13 +14,10 @@ use crate::support::socket::{Closed, Socket};
 use crate::support::waiting::until;
 use crate::support::{Person, Reply, Server, now, sign};
 
-const NEWER: &str = "application/graphql-response+json";
+/// The media type of answers whose status says whether anything was executed.
+pub const NEWER: &str = "application/graphql-response+json";
 
-fn post(person: &Person, server: &Server) -> RequestBuilder {
-    Client::new().post(format!("{}/graphql", server.url)).bearer_auth(&person.token)
-}
-
-async fn reply(request: RequestBuilder) -> Reply {
+pub async fn reply(request: RequestBuilder) -> Reply {
     Reply::of(request.send().await.expect("an answer")).await
 }
 
@@ -50,7 +47,7 @@ async fn an_answer_has_the_keys_of_the_question_in_its_order_and_null_where_it_m
         ("{ conversations(order: null) { totalCount } }", r#"{"data":{"conversations":{"totalCount":1}}}"#),
         ("{ node(id: \"chat-section/1\") { id ... on ChatSection { title } } }", r#"{"data":{"node":{"id":"chat-section/1","title":"Messages"}}}"#),
     ] {
-        let response = post(&alice, &server).json(&json!({ "query": query })).send().await.expect("an answer");
+        let response = alice.post().json(&json!({ "query": query })).send().await.expect("an answer");
         assert_eq!(response.text().await.expect("a body"), answer, "{query}");
     }
     for (query, data) in [
@@ -137,7 +134,7 @@ async fn an_answer_does_not_grow_without_end() {
     let half = query(&texts[..20].join(" "));
     alice.ask(&half).await;
     // A batch is one answer.
-    let batch = reply(post(&alice, &server).json(&[json!({ "query": half }), json!({ "query": half })])).await;
+    let batch = reply(alice.post().json(&[json!({ "query": half }), json!({ "query": half })])).await;
     let codes: Vec<&Value> = (0..2).map(|n| &batch.body[n]["errors"][0]["extensions"]["code"]).collect();
     assert_eq!((batch.status, codes), (200, vec![&Value::Null, &json!("QUERY_TOO_COMPLEX")]));
 }
@@ -150,7 +147,7 @@ async fn variables_are_coerced_before_anything_is_executed() {
     for (variables, place) in
         [(json!({}), "input"), (json!({ "input": { "to": "bob", "text": 7 } }), "text"), (json!({ "input": { "to": "bob", "text": "x", "odd": 1 } }), "odd")]
     {
-        let refused = reply(post(&alice, &server).header("accept", NEWER).json(&json!({ "query": send, "variables": variables }))).await;
+        let refused = reply(alice.post().header("accept", NEWER).json(&json!({ "query": send, "variables": variables }))).await;
         assert_eq!((refused.status, refused.code(), refused.body.get("data")), (400, "BAD_USER_INPUT", None), "{variables}");
         assert!(refused.body["errors"][0]["message"].as_str().is_some_and(|message| message.contains(place)), "{}", refused.body);
     }
@@ -233,7 +230,7 @@ async fn a_batch_is_as_long_as_allowed_and_counts_as_one() {
     let [alice] = server.people(["alice"]).await;
     let batch = async |queries: &[&str]| {
         let body: Vec<Value> = queries.iter().map(|query| json!({ "query": query })).collect();
-        reply(post(&alice, &server).json(&body)).await
+        reply(alice.post().json(&body)).await
     };
     let me = "{ me { id } }";
     let two = batch(&[me, "{ nope }"]).await;
@@ -286,7 +283,7 @@ async fn a_user_has_so_many_sockets_and_subscriptions() {
     let refused = second.hear().await.expect("an error");
     assert_eq!((&refused["type"], &refused["payload"][0]["extensions"]["code"]), (&json!("error"), &json!("RATE_LIMITED")));
     let inbox = json!({ "query": "subscription { inbox { __typename } }" });
-    let streamed = reply(post(&alice, &server).header("accept", "text/event-stream").json(&inbox)).await;
+    let streamed = reply(alice.post().header("accept", "text/event-stream").json(&inbox)).await;
     assert_eq!((streamed.status, streamed.code(), streamed.headers.contains_key("retry-after")), (429, "RATE_LIMITED", true));
     // What is given back can be taken again.
     first.say(&json!({ "id": "inbox", "type": "complete" })).await;
@@ -307,7 +304,7 @@ async fn a_stream_ends_with_its_token_and_breaks_off_with_the_service() {
     let text = stream(Client::new().post(format!("{}/graphql", server.url)).bearer_auth(brief).json(&inbox)).await;
     assert!(text.contains("CaughtUp") && text.contains("UNAUTHENTICATED") && text.ends_with("event: complete\ndata:\n\n"), "{text}");
     let alice = server.person("alice");
-    let endless = tokio::spawn(stream(post(&alice, &server).json(&inbox)));
+    let endless = tokio::spawn(stream(alice.post().json(&inbox)));
     let mut twin = Socket::inbox(&server, &alice).await;
     alice.ask("{ me { id } }").await;
     until("both listen", async || server.metric("entrenous_subscribers").await >= 2.0).await;
@@ -328,7 +325,7 @@ async fn trusted_documents_are_known_by_their_id_and_may_be_all_there_is() {
         let arguments = ["--trusted-documents", path, "--trusted-documents-only"];
         let server = Server::start_with(&arguments[..if only { 3 } else { 2 }]);
         let alice = server.person("alice");
-        let ask = async |body: Value| reply(post(&alice, &server).json(&body)).await;
+        let ask = async |body: Value| reply(alice.post().json(&body)).await;
         assert_eq!(ask(json!({ "documentId": "me" })).await.body, json!({ "data": { "me": { "id": "alice" } } }));
         assert_eq!(ask(json!({ "documentId": "named", "variables": { "id": "alice" } })).await.body["data"]["user"]["name"], "alice");
         assert_eq!(ask(json!({ "extensions": { "persistedQuery": { "version": 1, "sha256Hash": "me" } } })).await.body["data"]["me"]["id"], "alice");
@@ -359,7 +356,7 @@ async fn a_hash_stands_for_a_document_that_was_sent_along_once() {
     let alice = server.person("alice");
     let (query, hash) = ("{ me { id } }", "a2d3ff7d8ed3f5cb8e5a8c0c5a7ba5e3bd0e2f4d3ea1b1e0f6c3f0bbd9ab1f0c");
     let ask = async |query: Option<&str>, hash: &str| {
-        reply(post(&alice, &server).json(&json!({ "query": query, "extensions": { "persistedQuery": { "version": 1, "sha256Hash": hash } } }))).await
+        reply(alice.post().json(&json!({ "query": query, "extensions": { "persistedQuery": { "version": 1, "sha256Hash": hash } } }))).await
     };
     assert_eq!(ask(None, hash).await.code(), "PERSISTED_QUERY_NOT_FOUND");
     assert_eq!(ask(Some(query), hash).await.code(), "BAD_USER_INPUT", "another document's hash");
@@ -380,7 +377,7 @@ async fn b6_a_hash_tells_nobody_which_documents_others_sent() {
     let [alice, bob] = server.people(["alice", "bob"]).await;
     let block = "mutation { blockUser(input: { userId: \"alice\" }) { user { blocked } } }";
     let named = |hash: String| json!({ "documentId": hash, "operationName": "x" });
-    let ask = async |person: &Person, body: Value| reply(post(person, &server).json(&body)).await;
+    let ask = async |person: &Person, body: Value| reply(person.post().json(&body)).await;
     let registered = json!({ "query": block, "extensions": { "persistedQuery": { "version": 1, "sha256Hash": sha256(block) } } });
     assert_eq!(ask(&bob, registered).await.body["data"]["blockUser"]["user"]["blocked"], true);
     for hash in [sha256(block), format!("sha256:{}", sha256(block))] {
@@ -399,7 +396,7 @@ async fn a_list_is_no_object_and_no_member_is_there_twice() {
     for body in
         ["[[\"{ me { id } }\"]]", "{\"query\":\"{ me { id } }\",\"query\":\"{ roles }\"}", "[{\"query\":\"{ me { id } }\",\"query\":\"{ roles }\"}]", "7"]
     {
-        let refused = reply(post(&alice, &server).header("content-type", "application/json").body(body)).await;
+        let refused = reply(alice.post().header("content-type", "application/json").body(body)).await;
         assert_eq!((refused.status, refused.code()), (400, "BAD_USER_INPUT"), "{body}");
         assert!(refused.body["errors"][0]["message"].as_str().is_some_and(|message| message.starts_with("the request is not `{")), "{}", refused.body);
     }
@@ -423,7 +420,7 @@ async fn messages_for_people_are_in_their_language() {
     let [alice] = server.people(["alice"]).await;
     let to_oneself = json!({ "query": "mutation { sendMessage(input: { to: \"alice\", text: \"x\" }) { userErrors { code message field } } }" });
     let message = async |language: &'static str| {
-        let reply = reply(post(&alice, &server).header("accept-language", language).json(&to_oneself)).await;
+        let reply = reply(alice.post().header("accept-language", language).json(&to_oneself)).await;
         reply.body["data"]["sendMessage"]["userErrors"][0].clone()
     };
     assert_eq!(message("fr-FR, en;q=0.5").await, json!({ "code": "SELF", "message": "c'est vous", "field": ["input", "to"] }));
@@ -478,7 +475,7 @@ async fn pages_of_allowed_origins_may_ask() {
     assert_eq!((yes.status, yes.headers["access-control-allow-origin"].to_str().ok()), (200, Some(allowed)));
     assert!(preflight("https://evil.example").await.headers.get("access-control-allow-origin").is_none());
     let alice = server.person("alice");
-    let asked = reply(post(&alice, &server).header("origin", allowed).json(&json!({ "query": "{ me { id } }" }))).await;
+    let asked = reply(alice.post().header("origin", allowed).json(&json!({ "query": "{ me { id } }" }))).await;
     assert_eq!(asked.headers["access-control-allow-origin"].to_str().ok(), Some(allowed));
     let closed = Server::start();
     let asked = Client::new().request(Method::OPTIONS, format!("{}/graphql", closed.url)).header("origin", allowed);

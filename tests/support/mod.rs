@@ -65,6 +65,12 @@ impl Person {
         Self { id: id.to_owned(), token, url: url.to_owned(), http: reqwest::Client::new() }
     }
 
+    /// A request without a body yet, over a connection of its own.
+    #[must_use]
+    pub fn post(&self) -> reqwest::RequestBuilder {
+        reqwest::Client::new().post(format!("{}/graphql", self.url)).bearer_auth(&self.token)
+    }
+
     /// Any GraphQL request, with whatever comes back.
     pub async fn request(&self, query: &str, variables: Value) -> Reply {
         let body = json!({ "query": query, "variables": variables });
