@@ -6,7 +6,7 @@ use crate::support::postgres::Database;
 use crate::support::{Person, Server, code_of, nodes};
 
 #[tokio::test]
-async fn t_every_text_rule_has_its_code_and_appends_nothing() {
+async fn t1_to_t4_every_text_rule_has_its_code_and_appends_nothing() {
     let server = Server::start();
     let [alice, bob] = server.people(["alice", "bob"]).await;
     let events = server.events();

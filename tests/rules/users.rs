@@ -1,4 +1,4 @@
-//! Users and the directory (U), and what an administrator designs (C1).
+//! Users and the directory (U), and what an administrator designs (C1 to C3).
 
 use serde_json::{Value, json};
 
@@ -146,7 +146,7 @@ async fn u7_can_message_never_tells_of_the_other_s_block() {
 }
 
 #[tokio::test]
-async fn c1_an_administrator_designs_the_section_and_everybody_reads_it() {
+async fn c1_c2_c3_an_administrator_designs_the_section_and_everybody_reads_it() {
     let server = Server::start();
     let [alice] = server.people(["alice"]).await;
     let admin = server.admin();
