@@ -159,10 +159,10 @@ async fn sends_above_the_rate_are_refused_before_they_are_executed() {
     let seconds = refused.headers["retry-after"].to_str().ok().and_then(|seconds| seconds.parse::<u64>().ok()).expect("seconds");
     assert!(seconds == 1 && refused.body["errors"][0]["extensions"]["retryAfter"] == seconds, "{}", refused.body);
     let mut socket = Socket::signed_in(&server, &alice).await;
-    socket.subscribe("send", send, json!({})).await;
+    socket.subscribe("sends", &many(6), json!({})).await;
     let error = socket.hear().await.expect("an answer");
-    assert!(["error", "next"].contains(&error["type"].as_str().expect("a type")), "a second may have passed: {error}");
-    assert!((7..=8).contains(&server.events()), "two users, a burst, and perhaps one more");
+    assert_eq!((&error["type"], &error["payload"][0]["extensions"]["code"]), (&json!("error"), &json!("RATE_LIMITED")), "{error}");
+    assert_eq!(server.events(), 7, "two users and a burst");
     bob.sent(&alice, "rien à voir").await;
 }
 
