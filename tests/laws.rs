@@ -19,7 +19,6 @@ use serde_json::{Value, json};
 use crate::model::{Command, Model};
 use crate::support::inside::{Back, Inside, Place, dump, sqlite};
 use crate::support::nodes;
-use crate::support::waiting::PATIENCE;
 
 /// Sequences a law is tried on. More by `PROPTEST_CASES`.
 const CASES: u32 = 48;
@@ -351,7 +350,7 @@ async fn rebuild(inside: &Inside, views: &StoreUrl) {
 async fn told(inbox: &mut (impl Stream<Item = Value> + Unpin), marker: &str) -> Vec<Value> {
     let mut told = Vec::new();
     loop {
-        let event = tokio::time::timeout(PATIENCE, inbox.next()).await.expect("an event").expect("a stream without end");
+        let event = inbox.next().await.expect("a stream without end");
         if event["contact"]["name"] == marker {
             return told;
         }

@@ -11,15 +11,16 @@ use entrenous::event_log::EventLog;
 use entrenous::graphql::{Call, DocumentReference, Executor, JsonValue, Language, Operation, Options, Response, Session};
 use entrenous::read_store::ReadStore;
 use entrenous::storage::StoreUrl;
-use futures_util::{Stream, StreamExt as _};
+use futures_util::{Stream, StreamExt as _, stream};
 use kurrent_peer::Peer;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use super::postgres::{self, Database};
-use super::waiting::until;
+use super::waiting::{PATIENCE, until};
 
 /// What keeps a log or views.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,12 +198,14 @@ impl Inside {
         self.follow(viewer, query, json!({})).map(|mut data| data["inbox"].take())
     }
 
-    /// What a subscription says.
+    /// What a subscription says. Whoever waits for what it never says fails.
     pub fn follow(&self, viewer: &Viewer, query: &str, variables: Value) -> impl Stream<Item = Value> + use<> {
         let operation = self.prepare(viewer, query, variables);
-        self.executor.stream(operation, self.session(viewer)).map(|response| {
+        let responses = self.executor.stream(operation, self.session(viewer));
+        stream::unfold(responses, |mut responses| async move {
+            let response = timeout(PATIENCE, responses.next()).await.expect("something is told")?;
             assert!(response.errors().is_empty(), "{:?}", response.errors());
-            json_of(&response)["data"].take()
+            Some((json_of(&response)["data"].take(), responses))
         })
     }
 
