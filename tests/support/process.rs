@@ -5,12 +5,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use super::waiting::PATIENCE;
 use super::{Person, now, sign};
 
+/// Between two looks at a process that is to end.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(10);
 /// The binary under test.
 pub const BINARY: &str = env!("CARGO_BIN_EXE_entrenous");
 
@@ -173,7 +177,7 @@ impl Server {
 
     /// Waits for the process to end.
     pub fn wait(&mut self) -> ExitStatus {
-        let status = self.child.wait().expect("an end");
+        let status = self.ended().unwrap_or_else(|| panic!("it does not end: {}", self.log()));
         if let Some(reader) = self.reader.take() {
             reader.join().expect("its log to its end");
         }
@@ -197,6 +201,15 @@ impl Server {
     #[must_use]
     pub fn file(&self, name: &str) -> PathBuf {
         self.data().join(name)
+    }
+
+    /// Looks again and again until it has ended; none where it does not in time.
+    fn ended(&mut self) -> Option<ExitStatus> {
+        let looks = PATIENCE.as_millis() / BETWEEN_LOOKS.as_millis();
+        (0..looks).find_map(|_| {
+            thread::park_timeout(BETWEEN_LOOKS);
+            self.child.try_wait().expect("a process of this one")
+        })
     }
 }
 
