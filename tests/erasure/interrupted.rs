@@ -33,6 +33,16 @@ fn leave_half_written(file: &Path, changes: &str) {
     fs::write(&journal, was_left.1).expect("written");
 }
 
+/// Has the service end what is noted, and waits until it has.
+async fn ends_erasures(inside: &Inside) {
+    let keys = inside.app.log().keys();
+    let (end, ending) = tokio::sync::watch::channel(false);
+    let erasing = tokio::spawn(inside.app.clone().erase_when_asked(ending));
+    until("no erasure is left to be ended", async || keys.requested_erasures().await.expect("read").is_empty()).await;
+    end.send_replace(true);
+    erasing.await.expect("ended");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn views_of_before_are_gone_once_the_rebuild_that_has_them_is_over() {
     for back in [Back::Sqlite, Back::Postgres] {
@@ -43,19 +53,14 @@ async fn views_of_before_are_gone_once_the_rebuild_that_has_them_is_over() {
         let lease = rebuild.try_lead(new_id()).await.expect("a lease").expect("nobody else's");
         let erased = inside.mutate(&ann, "eraseUser", json!({ "userId": "ann" }), "user { erased }").await;
         assert_eq!(erased["user"]["erased"], true, "{back:?}");
-        let keys = inside.app.log().keys().clone();
-        let noted = keys.requested_erasures().await.expect("read");
+        let noted = inside.app.log().keys().requested_erasures().await.expect("read");
         assert!(matches!(noted.as_slice(), [RequestedErasure { user, is_told: true, .. }] if user == ann.id()), "{back:?}: {noted:?}");
         let events = inside.app.log().latest().await.expect("a head");
         // Who comes back meanwhile keeps what they write.
         inside.mutate(&ann, "updateProfile", json!({ "name": "Rose" }), "user { name }").await;
         lease.release().await;
         drop(rebuild);
-        let (end, ending) = tokio::sync::watch::channel(false);
-        let erasing = tokio::spawn(inside.app.clone().erase_when_asked(ending));
-        until("it is ended", async || keys.requested_erasures().await.expect("read").is_empty()).await;
-        end.send_replace(true);
-        erasing.await.expect("ended");
+        ends_erasures(&inside).await;
         assert_eq!(inside.ask(&ann, "{ me { name } }", json!({})).await["me"]["name"], "Rose", "{back:?}");
         assert_eq!(inside.app.log().latest().await.expect("a head").0, events.0 + 1, "once is enough, {back:?}");
         assert_eq!(ReadStore::drop_others(&place.views(0)).await.expect("dropped"), 0, "{back:?}");
@@ -77,12 +82,7 @@ async fn an_erasure_that_a_crash_cut_short_is_ended_at_the_next_start() {
         log.close().await;
 
         let inside = Inside::at(&place).await;
-        let (end, ending) = tokio::sync::watch::channel(false);
-        let erasing = tokio::spawn(inside.app.clone().erase_when_asked(ending));
-        let keys = inside.app.log().keys().clone();
-        until("it is ended", async || keys.requested_erasures().await.expect("read").is_empty()).await;
-        end.send_replace(true);
-        erasing.await.expect("ended");
+        ends_erasures(&inside).await;
         let seen = inside.ask(&bob, "{ user(id: \"ann\") { name erased } }", json!({})).await;
         assert_eq!(seen["user"], json!({ "name": "Deleted user", "erased": true }), "{back:?}");
         let rows = inside.rows().await;
@@ -96,13 +96,8 @@ async fn an_erasure_that_a_crash_cut_short_is_ended_at_the_next_start() {
 async fn an_erasure_of_nobody_that_was_begun_is_let_go() {
     for back in [Back::Sqlite, Back::Postgres] {
         let inside = Inside::at(&Arc::new(Place::new(back, back).await)).await;
-        let keys = inside.app.log().keys().clone();
-        keys.begin_erasure(&UserId::parse("ann").expect("an id"), new_id()).await.expect("begun");
-        let (end, ending) = tokio::sync::watch::channel(false);
-        let erasing = tokio::spawn(inside.app.clone().erase_when_asked(ending));
-        until("it is let go", async || keys.requested_erasures().await.expect("read").is_empty()).await;
-        end.send_replace(true);
-        erasing.await.expect("ended");
+        inside.app.log().keys().begin_erasure(&UserId::parse("ann").expect("an id"), new_id()).await.expect("begun");
+        ends_erasures(&inside).await;
         assert_eq!(inside.sign_in("ann").await.id().as_str(), "ann", "{back:?}");
         inside.stop().await;
     }
