@@ -195,3 +195,35 @@ async fn what_is_parked_is_told_and_retried_by_the_command_line() {
         }
     }
 }
+
+/// Who was erased and came back: a retry of what is older leaves what they wrote since.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_retry_erases_only_what_came_before_the_erasure() {
+    for back in [Back::Sqlite, Back::Postgres] {
+        let place = Arc::new(Place::new(Back::Sqlite, back).await);
+        let views = place.views(0);
+        let inside = Inside::at(&place).await;
+        let [ann, bob] = [inside.sign_in("ann").await, inside.sign_in("bob").await];
+        inside.mutate(&ann, "updateProfile", json!({ "name": "Philomène" }), "user { name }").await;
+        inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "avant" }), "message { id }").await;
+        inside.mutate(&bob, "eraseUser", json!({ "userId": "ann" }), "user { erased }").await;
+        inside.mutate(&ann, "sendMessage", json!({ "to": "bob", "text": "après" }), "message { id }").await;
+        let log = inside.app.log().clone();
+        let profile = log.read_stream_stored(&"user-ann".parse().expect("a stream"), 0, 1).await.expect("read").remove(0);
+        inside.stop().await;
+        log.close().await;
+        drop(log);
+        set_data(&place.log(), &profile, "{\"name\":5}");
+        forget(&views).await;
+
+        let inside = Inside::at(&place).await;
+        assert_eq!(entities(&parked(&views).await.expect("read")), [("user-ann", 1)], "{back:?}");
+        set_data(&place.log(), &profile, &profile.data);
+        settled(&views, None, 0).await;
+        let history = "{ conversation(with: \"ann\") { messages { edges { node { text } } } } }";
+        let texts = inside.ask(&bob, history, json!({})).await["conversation"]["messages"]["edges"].take();
+        assert_eq!(texts[1]["node"]["text"], "après", "{back:?}: {texts}");
+        assert_eq!(compare(inside.app.log(), &views, new_id(), |_| {}).await.expect("compared").differences, [], "{back:?}");
+        inside.stop().await;
+    }
+}

@@ -142,7 +142,7 @@ async fn run(
     // What was kept may grow meanwhile: the tree is compared where it was at the beginning.
     let kept_tree = kept.as_ref().and_then(|kept| kept.tree.clone());
     let sizes = checkpoints.iter().map(|checkpoint| checkpoint.size).chain(kept_tree.as_ref().map(Frontier::size));
-    let mut run = Run {
+    let mut verifier = Verifier {
         verified: Verified::default(),
         streams: HashMap::new(),
         before: None,
@@ -160,41 +160,18 @@ async fn run(
             _ => vec![],
         };
         if let Some(looking) = looking.take() {
-            run = joined(looking).await;
+            verifier = joined(looking).await;
             told(after);
         }
         let Some(last) = last else { break };
         after = last;
+        let mut with_window = std::mem::take(&mut verifier);
         looking = Some(tokio::task::spawn_blocking(move || {
-            run.look_at(&window, &leaves);
-            run
+            with_window.look_at(&window, &leaves);
+            with_window
         }));
-        // Taken back before it is used again.
-        run = Run::default();
     }
-    let Run { mut verified, mut roots, .. } = run;
-    if let Some(tree) = kept_tree {
-        match roots.pop().and_then(|(_, root)| root) {
-            None => verified.find(Finding::Missing { kept: tree.size(), found: verified.tree.size() }),
-            Some(root) if root != tree.root() => verified.find(Finding::OtherTree { size: tree.size() }),
-            Some(_) => {}
-        }
-    }
-    for (checkpoint, (_, root)) in checkpoints.iter().zip(roots) {
-        let found = verified.tree.size();
-        let finding = match root {
-            _ if origin.is_some_and(|origin| origin != checkpoint.origin) => Finding::OtherLog { origin: checkpoint.origin.clone() },
-            None => Finding::BeforeCheckpoint { size: checkpoint.size, found },
-            Some(root) if root != checkpoint.root => Finding::OtherThanCheckpoint { size: checkpoint.size },
-            Some(_) => {
-                verified.agreements.push(Some(if checkpoint.size == found { Agreement::Equal } else { Agreement::Extended }));
-                continue;
-            }
-        };
-        verified.agreements.push(None);
-        verified.find(finding);
-    }
-    Ok(verified)
+    Ok(verifier.conclude(kept_tree, origin, checkpoints))
 }
 
 async fn joined<T>(task: JoinHandle<T>) -> T {
@@ -202,7 +179,7 @@ async fn joined<T>(task: JoinHandle<T>) -> T {
 }
 
 #[derive(Default)]
-struct Run {
+struct Verifier {
     verified: Verified,
     /// Each stream's last version, and its time.
     streams: HashMap<String, (u64, Timestamp)>,
@@ -215,7 +192,34 @@ struct Run {
     roots: Vec<(u64, Option<Hash>)>,
 }
 
-impl Run {
+impl Verifier {
+    /// Everything was looked at: compares the tree with the kept one and with the checkpoints.
+    fn conclude(self, kept_tree: Option<Frontier>, origin: Option<&str>, checkpoints: &[Checkpoint]) -> Verified {
+        let Self { mut verified, mut roots, .. } = self;
+        if let Some(tree) = kept_tree {
+            match roots.pop().and_then(|(_, root)| root) {
+                None => verified.find(Finding::Missing { kept: tree.size(), found: verified.tree.size() }),
+                Some(root) if root != tree.root() => verified.find(Finding::OtherTree { size: tree.size() }),
+                Some(_) => {}
+            }
+        }
+        for (checkpoint, (_, root)) in checkpoints.iter().zip(roots) {
+            let found = verified.tree.size();
+            let finding = match root {
+                _ if origin.is_some_and(|origin| origin != checkpoint.origin) => Finding::OtherLog { origin: checkpoint.origin.clone() },
+                None => Finding::BeforeCheckpoint { size: checkpoint.size, found },
+                Some(root) if root != checkpoint.root => Finding::OtherThanCheckpoint { size: checkpoint.size },
+                Some(_) => {
+                    verified.agreements.push(Some(if checkpoint.size == found { Agreement::Equal } else { Agreement::Extended }));
+                    continue;
+                }
+            };
+            verified.agreements.push(None);
+            verified.find(finding);
+        }
+        verified
+    }
+
     fn look_at(&mut self, window: &[StoredEvent], leaves: &[Option<Hash>]) {
         for (n, event) in window.iter().enumerate() {
             self.look(event, leaves.get(n).copied().flatten());

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 
 use super::arguments::Copy;
-use super::{now, print, progress};
+use super::{block_on, now, print, progress};
 use crate::event_log::EventLog;
 use crate::event_log::copy::copy;
 
 pub(super) fn run(arguments: &Copy) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(copy_log(arguments))
+    block_on(copy_log(arguments))
 }
 
 async fn copy_log(arguments: &Copy) -> anyhow::Result<()> {

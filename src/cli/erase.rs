@@ -5,10 +5,10 @@ use std::time::Duration;
 use anyhow::bail;
 use serde::Serialize;
 
-use super::arguments::{Erase, ExportUser};
+use super::arguments::{Data, Erase, ExportUser};
 use super::node::Node;
 use super::replay::ensure_whole;
-use super::{print, progress};
+use super::{block_on, print, progress};
 use crate::app::erasing::Left;
 use crate::app::{AppError, Settings};
 use crate::audit::replay::{Entry, Profile, replay};
@@ -29,56 +29,62 @@ const LOOKS: usize = 600;
 const LAST_LOOKS: usize = 25;
 
 pub(super) fn run(arguments: &Erase) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
-        let data = &arguments.views.data;
-        // No log is made for an erasure; nor, of one that nodes share, views: they would be left with everything in clear.
-        match data.log_url() {
-            log if EventLog::is_new(&log)? => bail!("{log}: there is no event log here yet"),
-            StoreUrl::Sqlite(_) => {}
-            StoreUrl::Postgres(_) | StoreUrl::Kurrent(_) => {
-                drop(data.open_log_and_keys(Some(&arguments.views.url())).await?);
-                if !ReadStore::has_rows(&arguments.views.url()).await {
-                    bail!("there are no views at {} that can be read: name those of a node of the service, with its --data or --views", arguments.views.url());
-                }
-            }
-        }
-        match Node::start(data, &arguments.views.url(), Settings::default(), false).await {
-            Ok(node) => {
-                let mut outcome = node.app.erase_by_operator(&arguments.user).await;
-                for _ in 0..LAST_LOOKS {
-                    if !matches!(outcome, Ok(Left::FormerViews | Left::Pages)) {
-                        break;
-                    }
-                    tokio::time::sleep(PAUSE).await;
-                    outcome = node.app.go_on_erasing(&arguments.user).await;
-                }
-                node.stop().await;
-                match outcome {
-                    Ok(Left::Nowhere) => {}
-                    Ok(Left::FormerViews) => {
-                        bail!("{} is erased but for the views of before, which a rebuild has: `entrenous serve`, or this command again, removes them when it is over", arguments.user)
-                    }
-                    Ok(Left::Pages) => {
-                        bail!(
-                            "{} is erased, but pages of the views may still hold bytes of it: they have no room to be written anew, or somebody reads them. \
-                             `entrenous serve`, or this command again, ends it when it can",
-                            arguments.user
-                        )
-                    }
-                    Err(AppError::Refused(Refusal::UserNotFound)) => bail!("{} is not registered", arguments.user),
-                    Err(AppError::Unavailable(fault)) => return Err(fault.into()),
-                    Err(error) => return Err(error.into()),
-                }
-            }
+    block_on(async {
+        let (data, views) = (&arguments.views.data, &arguments.views.url());
+        refuse_what_is_not_there(data, views).await?;
+        match Node::start(data, views, Settings::default(), false).await {
+            Ok(node) => erase_here(node, &arguments.user).await?,
             Err(error) if matches!(error.downcast_ref(), Some(OpenError::InUse { .. })) => {
-                let log = data.open_log_and_keys(Some(&arguments.views.url())).await?;
+                let log = data.open_log_and_keys(Some(views)).await?;
                 ask_the_service(&log, &arguments.user).await?;
             }
             Err(error) => return Err(error),
         }
         print(&format!("{} is erased\n", arguments.user))
     })
+}
+
+/// No log is made for an erasure; nor, of one that nodes share, views: they would be left with everything in clear.
+async fn refuse_what_is_not_there(data: &Data, views: &StoreUrl) -> anyhow::Result<()> {
+    match data.log_url() {
+        log if EventLog::is_new(&log)? => bail!("{log}: there is no event log here yet"),
+        StoreUrl::Sqlite(_) => Ok(()),
+        StoreUrl::Postgres(_) | StoreUrl::Kurrent(_) => {
+            drop(data.open_log_and_keys(Some(views)).await?);
+            if !ReadStore::has_rows(views).await {
+                bail!("there are no views at {views} that can be read: name those of a node of the service, with its --data or --views");
+            }
+            Ok(())
+        }
+    }
+}
+
+/// Nobody else has the log: this process is the service for as long as it takes.
+async fn erase_here(node: Node, user: &UserId) -> anyhow::Result<()> {
+    let mut outcome = node.app.erase_by_operator(user).await;
+    for _ in 0..LAST_LOOKS {
+        if !matches!(outcome, Ok(Left::FormerViews | Left::Pages)) {
+            break;
+        }
+        tokio::time::sleep(PAUSE).await;
+        outcome = node.app.go_on_erasing(user).await;
+    }
+    node.stop().await;
+    match outcome {
+        Ok(Left::Nowhere) => Ok(()),
+        Ok(Left::FormerViews) => {
+            bail!("{user} is erased but for the views of before, which a rebuild has: `entrenous serve`, or this command again, removes them when it is over")
+        }
+        Ok(Left::Pages) => {
+            bail!(
+                "{user} is erased, but pages of the views may still hold bytes of it: they have no room to be written anew, or somebody reads them. \
+                 `entrenous serve`, or this command again, ends it when it can"
+            )
+        }
+        Err(AppError::Refused(Refusal::UserNotFound)) => bail!("{user} is not registered"),
+        Err(AppError::Unavailable(fault)) => Err(fault.into()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Another process has the log: it looks into the key store for what it is asked.
@@ -121,8 +127,7 @@ struct PersonalData {
 }
 
 pub(super) fn run_export(arguments: &ExportUser) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    block_on(async {
         let log = arguments.data.open_log_and_keys(None).await?;
         let bar = progress::bar(log.latest().await?.0);
         let outcome = replay(&log, arguments.user.clone(), None, false, |position| bar.set_position(position.0)).await;

@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, IsTerminal as _, Write};
 
 use super::arguments::{EventFormat, Events};
-use super::progress;
+use super::{block_on, progress};
 use crate::audit::lines;
 use crate::domain::event::Position;
 use crate::event_log::{EventLog, LogError, StoredEvent};
@@ -14,8 +14,7 @@ const BATCH: usize = 1_000;
 const PATIENCE: usize = 20_000;
 
 pub(super) fn run(events: &Events) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(print_log(events))
+    block_on(print_log(events))
 }
 
 async fn print_log(events: &Events) -> anyhow::Result<()> {

@@ -5,15 +5,14 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 
 use super::arguments::Import;
-use super::{keys, now, print, progress};
+use super::{block_on, keys, now, print, progress};
 use crate::audit::lines::{Export, ExportError};
 use crate::event_log::EventLog;
 use crate::event_log::copy::import;
 use crate::event_log::keys::Keyring;
 
 pub(super) fn run(arguments: &Import) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(import_file(arguments))
+    block_on(import_file(arguments))
 }
 
 async fn import_file(arguments: &Import) -> anyhow::Result<()> {

@@ -20,12 +20,16 @@ impl Keys {
 
     /// The secret of HS256 tokens, if one is configured.
     pub(super) fn secret(&self) -> anyhow::Result<Option<Vec<u8>>> {
-        let secret = match (&self.token_secret, &self.token_secret_file) {
-            (Some(secret), _) => Some(secret.clone().into_bytes()),
-            (None, Some(file)) => Some(read(file)?.trim_ascii_end().to_vec()),
-            (None, None) => None,
-        };
-        secret.map(long_enough).transpose()
+        match (&self.token_secret, &self.token_secret_file) {
+            (Some(secret), _) => long_enough(secret.clone().into_bytes()).context("--token-secret (ENTRENOUS_TOKEN_SECRET)").map(Some),
+            (None, Some(file)) => stored_secret(file).map(Some),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The configured secret, or the data folder's own.
+    pub(super) fn secret_or_own(&self, data: &Path) -> anyhow::Result<Vec<u8>> {
+        self.secret()?.map_or_else(|| own_secret(data), Ok)
     }
 
     /// What verifies tokens, if a key is configured.
@@ -33,8 +37,8 @@ impl Keys {
         let expected = self.expected(leeway);
         Ok(match (self.secret()?, &self.token_public_key, &self.token_jwks) {
             (Some(secret), _, _) => Some(Verifier::secret(&secret, &expected)?),
-            (None, Some(pem), _) => Some(Verifier::public_key(&read(pem)?, &expected)?),
-            (None, None, Some(jwks)) => Some(Verifier::jwks(&read(jwks)?, &expected)?),
+            (None, Some(pem), _) => Some(Verifier::public_key(&read(pem)?, &expected).with_context(|| pem.display().to_string())?),
+            (None, None, Some(jwks)) => Some(Verifier::jwks(&read(jwks)?, &expected).with_context(|| jwks.display().to_string())?),
             (None, None, None) => None,
         })
     }
@@ -59,7 +63,7 @@ pub(super) fn own_secret(data: &Path) -> anyhow::Result<Vec<u8>> {
     secret_of(&data.join(KEY_FILE))
 }
 
-/// A file's secret, made where there is none, in a folder for its owner alone: the file's text is the secret.
+/// A file's secret, made where there is none, in a folder for its owner alone.
 pub(super) fn secret_of(path: &Path) -> anyhow::Result<Vec<u8>> {
     if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
         make_data_folder(folder)?;
@@ -67,6 +71,11 @@ pub(super) fn secret_of(path: &Path) -> anyhow::Result<Vec<u8>> {
     if !path.exists() {
         make_secret(path).with_context(|| format!("{} cannot be made", path.display()))?;
     }
+    stored_secret(path)
+}
+
+/// A file's text is the secret.
+fn stored_secret(path: &Path) -> anyhow::Result<Vec<u8>> {
     long_enough(read(path)?.trim_ascii_end().to_vec()).with_context(|| path.display().to_string())
 }
 

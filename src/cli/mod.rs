@@ -73,6 +73,11 @@ fn discreet(mut error: clap::Error) -> clap::Error {
     error
 }
 
+/// Runs what waits for others to its end.
+fn block_on<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(work)
+}
+
 fn print(text: &str) -> anyhow::Result<()> {
     io::stdout().write_all(text.as_bytes())?;
     Ok(())

@@ -4,15 +4,14 @@ use anyhow::bail;
 
 use super::arguments::{Comparison, ProjectionsCommand, Rebuild, Retry, Views};
 use super::signals::Signals;
-use super::{new_id, now, print, progress};
+use super::{block_on, new_id, now, print, progress};
 use crate::audit::parked::{parked, retry};
 use crate::audit::rebuild::{Options, Rebuilt, Step, rebuild};
 use crate::audit::views::{Compared, Extent, Status, compare, status};
 use crate::read_store::{ParkedEntity, ReadStore};
 
 pub(super) fn run(command: &ProjectionsCommand) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    block_on(async {
         match command {
             ProjectionsCommand::Status(views) => print_status(views).await,
             ProjectionsCommand::Verify(views) => Box::pin(verify(views)).await,

@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use sha2::{Digest as _, Sha256};
 
 use super::arguments::{CheckpointArguments, CheckpointKey, Data, Prove, Verify};
-use super::{keys, print, progress};
+use super::{block_on, keys, print, progress};
 use crate::audit::checkpoint::{Checkpoint, CheckpointSigner, CheckpointVerifier, origin};
 use crate::audit::lines::Export;
 use crate::audit::statement::{Proven, Statement, checkpoint, prove_consistency, prove_inclusion};
@@ -16,10 +16,6 @@ use crate::audit::verify::{Agreement, Verified, verify, verify_source};
 
 /// The key of checkpoints, in the data folder.
 const KEY_FILE: &str = "checkpoint.key";
-
-fn run<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
-}
 
 pub(super) fn run_checkpoint(arguments: &CheckpointArguments) -> anyhow::Result<()> {
     if arguments.verifier {
@@ -30,14 +26,14 @@ pub(super) fn run_checkpoint(arguments: &CheckpointArguments) -> anyhow::Result<
         }
         return print(&format!("{}\n", signer(&arguments.key, &arguments.data)?.verifier()));
     }
-    run(async {
+    block_on(async {
         let log = arguments.data.open_log(None).await?;
         print(&checkpoint(&log, &signer(&arguments.key, &arguments.data)?).await?)
     })
 }
 
 pub(super) fn run_prove(arguments: &Prove) -> anyhow::Result<()> {
-    run(async {
+    block_on(async {
         let log = arguments.data.open_log(None).await?;
         let file = key_file(&arguments.key, &arguments.data);
         // One that was made now signed no earlier checkpoint.
@@ -67,7 +63,7 @@ pub(super) fn run_verify(arguments: &Verify) -> anyhow::Result<()> {
         });
     }
     let checkpoints = checkpoints(arguments)?;
-    run(async {
+    block_on(async {
         let verified = if let Some(file) = &arguments.export {
             let bar = progress::bar(Export::check(file, None).with_context(|| format!("{} cannot be read", file.display()))?);
             verify_source(Export::open(file)?, &checkpoints, |position| bar.set_position(position.0)).await?

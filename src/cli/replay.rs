@@ -4,7 +4,7 @@ use anyhow::bail;
 use serde::Serialize;
 
 use super::arguments::Replay;
-use super::{print, progress};
+use super::{block_on, print, progress};
 use crate::audit::replay::{self, ListRow, Moment, Profile, Seen, Why};
 use crate::read_store::ParkedEntity;
 
@@ -32,8 +32,7 @@ enum What {
 }
 
 pub(super) fn run(arguments: &Replay) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(print_past(arguments))
+    block_on(print_past(arguments))
 }
 
 async fn print_past(arguments: &Replay) -> anyhow::Result<()> {

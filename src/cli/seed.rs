@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::bail;
 
 use super::arguments::Seed;
-use super::{keys, new_id, now, print, progress};
+use super::{block_on, keys, new_id, now, print, progress};
 use crate::event_log::EventLog;
 use crate::load::community::{Size, seed};
 
@@ -18,8 +18,7 @@ pub(super) fn run(arguments: &Seed) -> anyhow::Result<()> {
     if size.conversations == 0 && size.messages > 0 {
         bail!("messages need a conversation");
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    block_on(async {
         let data = &arguments.data;
         keys::make_data_folder(&data.data)?;
         let log = EventLog::open(&data.log_url(), Some(&data.keys_url(None)), Arc::new(now)).await?;

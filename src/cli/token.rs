@@ -1,10 +1,9 @@
 //! `entrenous token`
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 
 use super::arguments::{Role, Token};
-use super::{keys, now, print};
-use crate::domain::ids::UserId;
+use super::{now, print};
 use crate::http::authentication::{TokenClaims, TokenSigner};
 
 pub(super) fn run(token: &Token) -> anyhow::Result<()> {
@@ -14,15 +13,11 @@ pub(super) fn run(token: &Token) -> anyhow::Result<()> {
     if !token.ttl.is_positive() {
         bail!("a token lasts longer than {}", token.ttl);
     }
-    let secret = match token.keys.secret()? {
-        Some(secret) => secret,
-        None => keys::own_secret(&token.data.data)?,
-    };
-    let sub = UserId::parse(&token.user).context("USER")?;
+    let secret = token.keys.secret_or_own(&token.data.data)?;
     let roles: Vec<_> = token.role.iter().copied().map(Role::name).collect();
     let iat = now().0.div_euclid(1_000_000);
     let signed = TokenSigner::new(&secret).sign(&TokenClaims {
-        sub: sub.as_str(),
+        sub: token.user.as_str(),
         name: token.name.as_deref(),
         roles: &roles,
         iat,

@@ -76,7 +76,7 @@ impl Answer {
 
     /// What was executed for somebody. It counts for them until they have read it.
     pub(super) fn held_for(self, service: &Service, user: &UserId, need: Need, id: Uuid) -> Result<HttpResponse, TooMuchUnread> {
-        let held = service.held(user, self.to_json(), need)?;
+        let held = service.counted_bytes(user, self.to_json(), need)?;
         Ok(self.with_body(held, id))
     }
 

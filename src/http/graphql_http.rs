@@ -149,14 +149,14 @@ impl<'a> Exchange<'a> {
             Asked::One(call) => {
                 let operation = match self.service.0.executor.prepare(&call, viewer.id()) {
                     Ok(operation) => operation,
-                    Err(response) => return Ok((Answer::of(media_type, *response), Need::May)),
+                    Err(response) => return Ok((Answer::of(media_type, *response), Need::Refusable)),
                 };
                 drop(call);
                 self.admit(&operation, is_get)?;
                 let need = Need::of(operation.kind());
                 Ok((Answer::of(media_type, self.execute(operation, self.session(viewer)).await), need))
             }
-            Asked::Batch(calls) => Ok((Answer::batch(media_type, Box::pin(self.batch(calls, &viewer)).await), Need::Must)),
+            Asked::Batch(calls) => Ok((Answer::batch(media_type, Box::pin(self.batch(calls, &viewer)).await), Need::Owed)),
         }
     }
 

@@ -89,7 +89,7 @@ impl Connection {
         let mut part = COMMENT.to_owned();
         let mut is_over = false;
         loop {
-            let (held, is_last) = match self.service.held(&self.user, part.into_bytes(), self.need) {
+            let (held, is_last) = match self.service.counted_bytes(&self.user, part.into_bytes(), self.need) {
                 Ok(held) => (held, is_over),
                 Err(TooMuchUnread) => (last(&Code::RateLimited.response(TooMuchUnread::MESSAGE)).into(), true),
             };

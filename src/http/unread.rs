@@ -25,14 +25,14 @@ impl TooMuchUnread {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Need {
     /// It can be asked for again.
-    May,
+    Refusable,
     /// What it tells of is done.
-    Must,
+    Owed,
 }
 
 impl Need {
     pub(super) fn of(kind: OperationType) -> Self {
-        if kind == OperationType::Mutation { Self::Must } else { Self::May }
+        if kind == OperationType::Mutation { Self::Owed } else { Self::Refusable }
     }
 }
 
@@ -50,17 +50,17 @@ impl AsRef<[u8]> for Held {
 
 impl Service {
     /// Room for an answer of so many bytes; nothing where it does not count.
-    pub(super) fn hold(&self, user: &UserId, bytes: usize, need: Need) -> Result<Option<Place>, TooMuchUnread> {
+    pub(super) fn room_for(&self, user: &UserId, bytes: usize, need: Need) -> Result<Option<Place>, TooMuchUnread> {
         match need {
             _ if bytes < SHORT => Ok(None),
-            Need::May => self.0.unread.take_many(user, bytes).map(Some).ok_or(TooMuchUnread),
-            Need::Must => Ok(Some(self.0.unread.take_anyway(user, bytes))),
+            Need::Refusable => self.0.unread.take_many(user, bytes).map(Some).ok_or(TooMuchUnread),
+            Need::Owed => Ok(Some(self.0.unread.take_anyway(user, bytes))),
         }
     }
 
     /// An answer that counts for its user until it is read.
-    pub(super) fn held(&self, user: &UserId, answer: Vec<u8>, need: Need) -> Result<Bytes, TooMuchUnread> {
-        let place = self.hold(user, answer.len(), need)?;
+    pub(super) fn counted_bytes(&self, user: &UserId, answer: Vec<u8>, need: Need) -> Result<Bytes, TooMuchUnread> {
+        let place = self.room_for(user, answer.len(), need)?;
         Ok(if place.is_none() { answer.into() } else { Bytes::from_owner(Held { bytes: answer, _place: place }) })
     }
 }

@@ -24,6 +24,39 @@ const HISTORY: &str = "query($with: ID!) { conversation(with: $with) { messages(
 const SEND: &str = "mutation($input: SendMessageInput!) { sendMessage(input: $input) { message { id sentAt } userErrors { code } } }";
 const TEXT: &str = "A message as one sends them every day, neither long nor short.";
 
+/// Messages that are on their way to those who follow their inboxes, and how long those took that came.
+#[derive(Clone, Default)]
+struct Awaited {
+    /// To whom each is on its way, and since when. Whoever sent it is told, too.
+    due: Arc<Mutex<HashMap<String, (usize, Instant)>>>,
+    delivered: Arc<Mutex<Latencies>>,
+}
+
+impl Awaited {
+    /// Somebody's inbox told of a message.
+    fn came(&self, id: &str, to: usize) {
+        let mut due = lock(&self.due);
+        if due.get(id).is_some_and(|(awaits, _)| *awaits == to)
+            && let Some((_, since)) = due.remove(id)
+        {
+            lock(&self.delivered).record(since.elapsed());
+        }
+    }
+
+    /// Waits for what was sent and is on its way.
+    async fn all_delivered(&self, expected: usize) -> Result<(), LoadError> {
+        let all = async {
+            while lock(&self.delivered).count() < expected {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, all).await.map_err(|_| {
+            let missing = expected - lock(&self.delivered).count();
+            LoadError::Wrong(format!("{missing} of {expected} messages were not delivered"))
+        })
+    }
+}
+
 /// Whose lists are read, and how long those, and their histories, are made.
 const READERS: usize = 20;
 const ROWS: usize = 50;
@@ -176,28 +209,42 @@ impl Target {
     /// As for [`Target::sends`], or when one was not delivered.
     pub async fn deliveries(&self, plan: Plan, before: usize) -> Result<[Figure; 2], LoadError> {
         let followers = FOLLOWERS.min(self.users.len());
-        // To whom each message is on its way, and since when. Whoever sent it is told, too.
-        let due: Arc<Mutex<HashMap<String, (usize, Instant)>>> = Arc::default();
-        let delivered: Arc<Mutex<Latencies>> = Arc::default();
+        let awaited = Awaited::default();
+        let mut listening = self.follow_inboxes(followers, &awaited).await?;
+        let started = Instant::now();
+        let (answered, refusals) = self.send_on_time(plan, before, followers, &awaited).await?;
+        let took = started.elapsed();
+        tokio::select! {
+            delivered = awaited.all_delivered(answered.count()) => delivered?,
+            Some(ended) = listening.join_next() => {
+                ended.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))?;
+            }
+        }
+        listening.abort_all();
+        let delivered = lock(&awaited.delivered).clone();
+        Ok([Figure::of("paced sends", answered, took, &refusals), Figure::of("deliveries", delivered, took, &refusals)])
+    }
+
+    /// The first users follow their inboxes, until what is returned is dropped.
+    async fn follow_inboxes(&self, followers: usize, awaited: &Awaited) -> Result<JoinSet<Result<(), LoadError>>, LoadError> {
         let mut listening = JoinSet::new();
         for n in 0..followers {
             let mut inbox = Inbox::open(&self.host, &self.users[n].1).await?;
-            let (due, delivered) = (Arc::clone(&due), Arc::clone(&delivered));
+            let awaited = awaited.clone();
             listening.spawn(async move {
                 loop {
                     let event = inbox.next().await?;
-                    let Some(id) = event["message"]["id"].as_str() else { continue };
-                    let mut due = lock(&due);
-                    if due.get(id).is_some_and(|(to, _)| *to == n)
-                        && let Some((_, since)) = due.remove(id)
-                    {
-                        lock(&delivered).record(since.elapsed());
+                    if let Some(id) = event["message"]["id"].as_str() {
+                        awaited.came(id, n);
                     }
                 }
-                #[expect(unreachable_code, reason = "it says what ends it")]
-                Ok::<_, LoadError>(())
             });
         }
+        Ok(listening)
+    }
+
+    /// Sends to those who follow, each message at its time. How long after it each was answered.
+    async fn send_on_time(&self, plan: Plan, before: usize, followers: usize, awaited: &Awaited) -> Result<(Latencies, Refusals), LoadError> {
         let (idle_clients, started) = (Arc::new(Mutex::new(Vec::<(Client, Instant)>::new())), Instant::now());
         let count = plan.rate as usize * usize::try_from(plan.duration.as_secs().max(1)).unwrap_or(1);
         let (mut answered, refusals) = (Latencies::default(), Refusals::default());
@@ -210,7 +257,7 @@ impl Target {
             let senders = self.users.len() - followers;
             let from = if senders > followers { followers + (to + turn) % senders } else { self.contact(to, 0) };
             let (id, operation) = self.send_to(to);
-            lock(&due).insert(id, (to, time));
+            lock(&awaited.due).insert(id, (to, time));
             let (target, idle_clients) = (self.clone(), Arc::clone(&idle_clients));
             sending.spawn(async move {
                 let waiting = lock(&idle_clients).pop().filter(|(_, since)| since.elapsed() < KEPT).map(|(client, _)| client);
@@ -229,25 +276,7 @@ impl Target {
         while let Some(sent) = sending.join_next().await {
             refusals.count_or_record(sent, &mut answered)?;
         }
-        let took = started.elapsed();
-        let expected = answered.count();
-        let all = async {
-            while lock(&delivered).count() < expected {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::select! {
-            waited = tokio::time::timeout(PATIENCE, all) => if waited.is_err() {
-                let missing = expected - lock(&delivered).count();
-                return Err(LoadError::Wrong(format!("{missing} of {expected} messages were not delivered")));
-            },
-            Some(ended) = listening.join_next() => {
-                ended.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))?;
-            }
-        }
-        listening.abort_all();
-        let delivered = lock(&delivered).clone();
-        Ok([Figure::of("paced sends", answered, took, &refusals), Figure::of("deliveries", delivered, took, &refusals)])
+        Ok((answered, refusals))
     }
 
     /// Sockets that follow an inbox in which nothing happens. They are open while what is returned is held.

@@ -77,7 +77,7 @@ impl ReadStore {
         match (&self.kept, hold.0, url) {
             (Kept::Sqlite(store), _, StoreUrl::Sqlite(path)) => store.switch(path),
             (Kept::Postgres(_), Some(hold), _) => hold.switch().await,
-            _ => Err(StoreError::Failed("it was built elsewhere".into())),
+            _ => Err(StoreError::Failed("the generation that was built is not of this address".into())),
         }
     }
 

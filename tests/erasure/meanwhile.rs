@@ -176,8 +176,8 @@ async fn erased_while_writing(nodes: Vec<Arc<Inside>>) -> (Vec<RecordedEvent>, u
         });
     }
     let erasing = async {
-        for erasure in 0..ERASURES {
-            sent[erasure].reaches(MESSAGES).await;
+        for (erasure, sent) in sent.iter().take(ERASURES).enumerate() {
+            sent.reaches(MESSAGES).await;
             let erase = async |node: &Arc<Inside>| node.mutate(&bob, "eraseUser", json!({ "userId": "ann" }), "user { erased }").await["user"]["erased"].take();
             assert!(join_all(nodes.iter().map(erase)).await.iter().all(|erased| *erased == true));
             answered.store(erasure + 1, Ordering::SeqCst);

@@ -1,6 +1,7 @@
 //! Of those who have a store one folds, and whoever was overtaken writes nothing.
 
 use entrenous::cli::new_id;
+use entrenous::domain::event::Position;
 use entrenous::read_store::{Checkpoint, OpenError, ReadStore, Rows, StoreError};
 use futures_util::future::join_all;
 

@@ -66,7 +66,6 @@ impl Person {
     }
 
     /// A request without a body yet, over a connection of its own.
-    #[must_use]
     pub fn post(&self) -> reqwest::RequestBuilder {
         reqwest::Client::new().post(format!("{}/graphql", self.url)).bearer_auth(&self.token)
     }

@@ -214,6 +214,7 @@ impl Server {
 }
 
 impl Drop for Server {
+    #[expect(clippy::print_stderr, reason = "a test that fails shows what its services told")]
     fn drop(&mut self) {
         let outcome = self.child.try_wait();
         self.kill();

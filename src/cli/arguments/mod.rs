@@ -170,5 +170,5 @@ pub(in crate::cli) struct Keys {
 }
 
 fn user(given: &str) -> Result<UserId, String> {
-    UserId::parse(given).map_err(|_| "a user id has 1 to 128 characters of A-Z a-z 0-9 . _ : @ | -".to_owned())
+    UserId::parse(given).map_err(|error| error.to_string())
 }

@@ -9,7 +9,8 @@ use crate::domain::ids::UserId;
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Token {
     /// The user's id: the token's `sub`.
-    pub user: String,
+    #[arg(value_name = "USER", value_parser = user)]
+    pub user: UserId,
     /// The user's name.
     #[arg(long, env = "ENTRENOUS_TOKEN_NAME", value_name = "NAME")]
     pub name: Option<String>,

@@ -12,7 +12,7 @@ use serde_json::json;
 use self::own::Own;
 use super::arguments::{Bench, Report};
 use super::signals::Signals;
-use super::{keys, new_id, now, print, progress};
+use super::{block_on, new_id, now, print, progress};
 use crate::http::authentication::{TokenClaims, TokenSigner};
 use crate::load::community::{name, user};
 use crate::load::run::{Figure, Plan, Target};
@@ -21,8 +21,7 @@ use crate::load::run::{Figure, Plan, Target};
 const TOKEN_SECONDS: i64 = 24 * 3_600;
 
 pub(super) fn run(arguments: &Bench) -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(async {
+    block_on(async {
         let mut signals = Signals::heard()?;
         match arguments.soak {
             _ if !arguments.sizes.is_empty() => signals.or(series::sizes(arguments)).await,
@@ -35,7 +34,7 @@ pub(super) fn run(arguments: &Bench) -> anyhow::Result<()> {
 async fn measure(arguments: &Bench) -> anyhow::Result<()> {
     let own = if arguments.url.is_none() { Some(Own::start(arguments.users)?) } else { None };
     let (host, secret) = match (&arguments.url, &own) {
-        (Some(url), _) => (host_of(url)?, secret(arguments)?),
+        (Some(url), _) => (host_of(url)?, arguments.keys.secret_or_own(&arguments.data.data)?),
         (None, Some(own)) => (own.host().to_owned(), own.secret.clone().into_bytes()),
         (None, None) => unreachable!("one is started where none is named"),
     };
@@ -89,14 +88,6 @@ fn host_of(url: &str) -> anyhow::Result<String> {
         bail!("name the service as http://host:port");
     }
     Ok(if host.contains(':') { host.to_owned() } else { format!("{host}:80") })
-}
-
-/// What a running service's tokens are signed with.
-fn secret(arguments: &Bench) -> anyhow::Result<Vec<u8>> {
-    match arguments.keys.secret()? {
-        Some(secret) => Ok(secret),
-        None => keys::own_secret(&arguments.data.data),
-    }
 }
 
 fn tokens(arguments: &Bench, secret: &[u8]) -> Vec<(String, String)> {

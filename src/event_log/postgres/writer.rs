@@ -107,7 +107,7 @@ impl Writer {
             match self.write_until_known(&batch.drafts).await {
                 Ok(outcomes) => batch.answer(outcomes),
                 Err(reason) => {
-                    tracing::error!(reason, "the event log could not be written and stops");
+                    tracing::error!(reason, "the event log could not be written and stops: look at the database, then start the service again");
                     batch.fail(&LogError::Stopped(reason.into()));
                     return;
                 }

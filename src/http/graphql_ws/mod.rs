@@ -285,7 +285,7 @@ async fn operate(service: Service, session: Arc<Session>, call: Call, channel: C
         let message = next(&channel.id, &response);
         // Not beside what it was made into.
         drop(response);
-        match service.hold(&user, message.to_text().map_or(0, str::len), need) {
+        match service.room_for(&user, message.to_text().map_or(0, str::len), need) {
             Ok(unread) => channel.send(message, unread, false).await,
             Err(TooMuchUnread) => return channel.error(&Code::RateLimited.response(TooMuchUnread::MESSAGE)).await,
         }
