@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use serde_json::json;
 use tokio::sync::Mutex;
 
+use crate::support::process::run;
 use crate::support::waiting::Tally;
 use crate::support::{Person, Server, nodes};
 
@@ -119,4 +120,62 @@ async fn whoever_looks_into_the_files_takes_nothing_from_them() {
         server = server.again();
         assert_eq!(server.person("bob").history(&alice).await.expect("a history"), sent);
     }
+}
+
+/// Views are written without flushes. What the system was given outlives the process; in another run of the machine nobody knows
+/// what of it reached the disk, so they are made anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_that_were_written_when_the_machine_went_down_are_made_anew() {
+    let mut server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    alice.sent(&bob, "salut").await;
+    server.kill();
+    let current = |server: &Server| std::fs::read_link(server.file("views.db")).expect("a link");
+    let note = |server: &Server, number: u32| server.file(&format!("views.db.{number}.unflushed"));
+    assert!(note(&server, 1).exists());
+    // Torn pages can look right.
+    let views = rusqlite::Connection::open(server.file("views.db.1")).expect("views");
+    views.execute("update messages set text = 'torn'", []).expect("changed");
+    drop(views);
+
+    server = server.again();
+    assert_eq!(current(&server).to_str(), Some("views.db.1"), "the machine is the same: they are folded on");
+    assert_eq!(server.person("bob").history(&alice).await.expect("a history"), ["torn"]);
+    server.kill();
+    std::fs::write(note(&server, 1), "another run of the machine").expect("written");
+    server = server.again();
+    assert_eq!(server.person("bob").history(&alice).await.expect("a history"), ["salut"]);
+    assert_eq!(current(&server).to_str(), Some("views.db.2"));
+
+    server.person("alice").sent(&bob, "après").await;
+    server.stop();
+    assert!(!note(&server, 2).exists() && std::fs::metadata(server.file("views.db.2-wal")).map_or(0, |log| log.len()) == 0, "all is on the disk");
+    server = server.again();
+    assert_eq!(current(&server).to_str(), Some("views.db.2"));
+    assert_eq!(server.person("bob").history(&alice).await.expect("a history"), ["salut", "après"]);
+}
+
+/// Such views would be made anew from a log that lost what they say, and nobody would hear of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn views_that_are_to_be_made_anew_say_first_what_the_log_lost() {
+    let mut server = Server::start();
+    let [alice, bob] = server.people(["alice", "bob"]).await;
+    server.stop();
+    let older = std::fs::read(server.file("events.db")).expect("a log");
+    server = server.again();
+    server.person("alice").sent(&bob, "salut").await;
+    server.kill();
+    std::fs::write(server.file("views.db.1.unflushed"), "another run of the machine").expect("written");
+    for rest in ["events.db-wal", "events.db-shm"] {
+        std::fs::remove_file(server.file(rest)).expect("it was left");
+    }
+    std::fs::write(server.file("events.db"), older).expect("restored");
+    let data = server.data().to_str().expect("UTF-8").to_owned();
+    for _ in 0..2 {
+        let (ok, _, told) = run(&["serve", "--listen", "127.0.0.1:0", "--data", &data]);
+        assert!(!ok && told.contains("events that this event log does not have"), "{told}");
+    }
+    std::fs::remove_file(server.file("views.db")).expect("the operator accepts it");
+    server = server.again();
+    assert_eq!(server.person("bob").history(&alice).await, None);
 }

@@ -16,6 +16,7 @@ use crate::app::projector;
 use crate::app::{App, Fault, Settings, Sources};
 use crate::audit::parked::parked;
 use crate::audit::readable::{sealed_for_good, unreadable};
+use crate::domain::event::Position;
 use crate::event_log::{EventLog, OpenError};
 use crate::read_store::ReadStore;
 use crate::storage::StoreUrl;
@@ -37,10 +38,15 @@ impl Node {
     pub(super) async fn start(data: &Data, views: &StoreUrl, settings: Settings, accepts_unreadable: bool) -> anyhow::Result<Self> {
         keys::make_data_folder(&data.data)?;
         let log_url = data.log_url();
-        if EventLog::is_new(&log_url)? && ReadStore::has_rows(views).await {
-            return Err(OpenError::Diverged { place: views.to_string() }.into());
+        let (folded, diverged) = (ReadStore::last_folded(views).await, || OpenError::Diverged { place: views.to_string() });
+        if EventLog::is_new(&log_url)? && folded > Position(0) {
+            return Err(diverged().into());
         }
         let log = EventLog::open(&log_url, Some(&data.keys_url(Some(views))), Arc::new(now)).await?;
+        // Views that are made anew could not tell that the log lost something.
+        if folded > log.latest().await? {
+            return Err(diverged().into());
+        }
         if !accepts_unreadable {
             check_readable(&log, views).await?;
         }

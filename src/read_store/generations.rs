@@ -9,8 +9,10 @@ use std::path::{Path, PathBuf};
 use crate::sqlite::beside;
 
 /// What is kept beside a file: by SQLite, while it is filled or afterwards, and by who has it open.
-const COMPANIONS: [&str; 4] = ["-wal", "-shm", "-journal", IN_USE];
+const COMPANIONS: [&str; 5] = ["-wal", "-shm", "-journal", IN_USE, UNFLUSHED];
 const IN_USE: &str = ".open";
+/// Says in which run of the machine the file is written without flushes.
+pub(super) const UNFLUSHED: &str = ".unflushed";
 
 /// The generations at an address.
 #[derive(Clone, Debug)]

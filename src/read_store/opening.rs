@@ -25,12 +25,12 @@ impl ReadStore {
         Ok(Self { url: url.clone(), kept, calls: Arc::default() })
     }
 
-    /// Whether there are rows that were made from events. What cannot be read has none.
-    pub async fn has_rows(url: &StoreUrl) -> bool {
+    /// Up to where the log was folded into the rows that are there; 0 where there are none, or none that can be read.
+    pub async fn last_folded(url: &StoreUrl) -> Position {
         match url {
-            StoreUrl::Sqlite(path) => SqliteReadStore::has_rows(path),
-            StoreUrl::Postgres(url) => PostgresReadStore::has_rows(url).await,
-            StoreUrl::Kurrent(_) => false,
+            StoreUrl::Sqlite(path) => SqliteReadStore::last_folded(path),
+            StoreUrl::Postgres(url) => PostgresReadStore::last_folded(url).await,
+            StoreUrl::Kurrent(_) => Position(0),
         }
     }
 

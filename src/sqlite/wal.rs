@@ -21,6 +21,8 @@ const LITTLE_PAGES: i64 = 256;
 const FOLDS: usize = 4;
 /// How long the writer waits for readers to leave the write-ahead log before it goes on with it as it is.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(50);
+/// When a connection flushes.
+const SYNCHRONOUS: &str = "synchronous";
 
 /// Keeps the write-ahead log of one writer short. Most of the work is done by a thread beside the
 /// writer; the rest, after which the log begins anew in its place, between two of the writer's transactions. A thread
@@ -32,7 +34,8 @@ pub(crate) struct WalKeeper {
     due: u64,
     /// One at a time: two checkpoints are in each other's way.
     is_ordered: bool,
-    orders: SyncSender<()>,
+    /// Each says how the writer flushes (`pragma synchronous`): the thread does as it does.
+    orders: SyncSender<i64>,
     /// Whether nearly all was folded.
     outcomes: Receiver<Result<bool, rusqlite::Error>>,
 }
@@ -48,17 +51,25 @@ impl WalKeeper {
         }))?;
         let connection = Connection::open(path)?;
         connection.busy_timeout(BUSY_PATIENCE)?;
-        let (orders, to_do) = sync_channel::<()>(1);
+        let (orders, to_do) = sync_channel(1);
         let (done, outcomes) = sync_channel(1);
         let keep = move || {
-            while to_do.recv().is_ok() {
-                if done.send(fold_nearly_all(&connection)).is_err() {
+            while let Ok(flushes) = to_do.recv() {
+                let folded = connection.pragma_update(None, SYNCHRONOUS, flushes).and_then(|()| fold_nearly_all(&connection));
+                if done.send(folded).is_err() {
                     return;
                 }
             }
         };
         thread::Builder::new().name("wal-keeper".into()).spawn(keep).expect("a thread can be started");
         Ok(Self { pages, due: WAL_LIMIT_PAGES, is_ordered: false, orders, outcomes })
+    }
+
+    /// Waits for what was ordered: nobody folds afterwards.
+    pub(crate) fn settle(&mut self) {
+        if std::mem::take(&mut self.is_ordered) {
+            let _of_no_matter_now = self.outcomes.recv();
+        }
     }
 
     /// Called by the writer between transactions. Readers that stay too long are no error: it is tried again when there is as
@@ -77,7 +88,8 @@ impl WalKeeper {
         // It may have begun anew without this.
         self.due = self.due.min(pages + WAL_LIMIT_PAGES);
         if !self.is_ordered && pages > self.due {
-            self.is_ordered = self.orders.try_send(()).is_ok();
+            let flushes: i64 = writer.pragma_query_value(None, SYNCHRONOUS, |row| row.get(0))?;
+            self.is_ordered = self.orders.try_send(flushes).is_ok();
         }
         Ok(())
     }

@@ -52,17 +52,18 @@ impl SqliteLease {
     /// The rows there are for some keys, for the projector to fold on.
     pub(in crate::read_store) async fn load(&self, touched: Touched) -> Result<Rows, StoreError> {
         let load = move |writer: &mut Writer| {
-            let connection = &writer.connection;
+            // One transaction: each begins with locks and a look at the write-ahead log.
+            let connection = writer.connection.unchecked_transaction().map_err(failed)?;
             let mut found = Rows::default();
             for id in &touched.users {
-                found.users.extend(query(connection, queries::USER, &[Value::Text(id.as_str())], rows::user)?);
+                found.users.extend(query(&connection, queries::USER, &[Value::Text(id.as_str())], rows::user)?);
             }
             for (owner, contact) in &touched.conversations {
                 let parameters = [Value::Text(owner.as_str()), Value::Text(contact.as_str())];
-                found.conversations.extend(query(connection, queries::CONVERSATION, &parameters, rows::conversation)?);
+                found.conversations.extend(query(&connection, queries::CONVERSATION, &parameters, rows::conversation)?);
             }
             if touched.section {
-                found.section = query(connection, queries::SECTION, &[], rows::section)?.pop();
+                found.section = query(&connection, queries::SECTION, &[], rows::section)?.pop();
             }
             Ok(found)
         };
@@ -83,10 +84,9 @@ impl SqliteLease {
         self.generation.write(tidy).await
     }
 
-    /// Leaves the file whole by itself, so that the next start has nothing to fold.
+    /// Leaves the file whole by itself and on the disk, so that the next start has nothing to fold.
     pub(in crate::read_store) async fn release(self) {
-        let folded = self.generation.write(|writer| sqlite::truncate_wal(&writer.connection).map_err(failed)).await;
-        if let Err(error) = folded {
+        if let Err(error) = self.generation.write(|writer| writer.settle().map_err(failed)).await {
             tracing::debug!(%error, "the views' write-ahead log was left as it is");
         }
     }
@@ -95,6 +95,10 @@ impl SqliteLease {
     pub(in crate::read_store) async fn apply(&self, rows: Rows, checkpoint: Checkpoint) -> Result<Rows, StoreError> {
         let generations = self.store.generations.clone();
         let write = move |writer: &mut Writer| {
+            // What is built is flushed: it becomes current at once.
+            if generations.is_some() {
+                writer.stop_flushing().map_err(failed)?;
+            }
             write_all(&writer.connection, &rows, checkpoint).map_err(failed)?;
             if !rows.erased.is_empty() {
                 writer.stain = Stain::File;

@@ -6,9 +6,11 @@
 //! | the store, its generations and how one follows another | here |
 //! | what is read | [`reader`] |
 //! | what is folded and written | [`lease`] |
+//! | what a crash of the machine leaves of it | [`unflushed`] |
 
 mod lease;
 mod reader;
+mod unflushed;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -56,8 +58,11 @@ struct Generation {
 }
 
 struct Writer {
+    file: PathBuf,
     connection: Connection,
     wal: WalKeeper,
+    /// Whether what is written reaches the disk in its order.
+    is_flushed: bool,
     stain: Stain,
 }
 
@@ -74,6 +79,29 @@ enum Stain {
 }
 
 impl Writer {
+    /// From now on the system brings to the disk what is written, whenever it likes; where a note of that can be made.
+    fn stop_flushing(&mut self) -> Result<(), rusqlite::Error> {
+        if self.is_flushed && unflushed::note(&self.file).unwrap_or(false) {
+            self.connection.pragma_update(None, "synchronous", "off")?;
+            self.is_flushed = false;
+        }
+        Ok(())
+    }
+
+    /// Leaves the file whole by itself and on the disk, unless readers are in the way.
+    fn settle(&mut self) -> Result<(), rusqlite::Error> {
+        self.wal.settle();
+        if self.is_flushed {
+            sqlite::truncate_wal(&self.connection)?;
+            return Ok(());
+        }
+        self.connection.pragma_update(None, "synchronous", "full")?;
+        // A file is flushed only when something is folded into it.
+        flag(&self.connection, 0)?;
+        self.is_flushed = sqlite::truncate_wal(&self.connection)? && unflushed::take_off(&self.file).is_ok();
+        self.connection.pragma_update(None, "synchronous", if self.is_flushed { "normal" } else { "off" })
+    }
+
     /// Writes the file anew without what was erased, once, empties its write-ahead log, and removes the generations before.
     /// Readers that are in the way are no error, nor is somebody who builds: that is tried again, now and then.
     fn scrub(&mut self, generations: Option<&Generations>) {
@@ -127,7 +155,7 @@ impl Generation {
             0 => Stain::Wal,
             _ => Stain::File,
         };
-        let writer = Writer { connection, wal, stain };
+        let writer = Writer { file: file.into(), connection, wal, is_flushed: true, stain };
         Ok(Self { file: file.into(), writer: Mutex::new(writer), readers: Arc::new(Readers::open(file)?), lock, _in_use: in_use })
     }
 
@@ -240,8 +268,9 @@ impl SqliteReadStore {
         asked.map(|count| count as u64).map_err(OpenError::sqlite(path))
     }
 
-    pub(super) fn has_rows(path: &Path) -> bool {
-        path.exists() && stored_checkpoints(path).is_ok_and(|found| found.iter().any(|found| found.position > Position(0)))
+    pub(super) fn last_folded(path: &Path) -> Position {
+        let found = if path.exists() { stored_checkpoints(path).unwrap_or_default() } else { vec![] };
+        found.iter().map(|found| found.position).max().unwrap_or_default()
     }
 
     /// Whether bytes of what was erased may be left.
@@ -306,6 +335,12 @@ enum Unusable {
 
 /// None where they can be folded on, or where there is no file.
 fn unusable(path: &Path, log: Uuid) -> Option<Unusable> {
+    let is_of_another_log = |found: &[StoredCheckpoint]| found.iter().any(|found| found.log != log);
+    let foreign = || Unusable::Foreign(OpenError::Diverged { place: sqlite::place(path) });
+    if unflushed::may_be_torn(path) {
+        let of_another_log = stored_checkpoints(path).is_ok_and(|found| is_of_another_log(&found));
+        return Some(if of_another_log { foreign() } else { Unusable::Outdated("the machine went down while they were written") });
+    }
     match sqlite::inspect(path) {
         Ok(None) => return None,
         Ok(Some(inspection)) if inspection.application == APPLICATION => {}
@@ -314,8 +349,8 @@ fn unusable(path: &Path, log: Uuid) -> Option<Unusable> {
         Err(error) => return Some(Unusable::Foreign(error)),
     }
     let Ok(found) = stored_checkpoints(path) else { return Some(Unusable::Outdated("its checkpoints cannot be read")) };
-    if found.iter().any(|found| found.log != log) {
-        return Some(Unusable::Foreign(OpenError::Diverged { place: sqlite::place(path) }));
+    if is_of_another_log(&found) {
+        return Some(foreign());
     }
     (!super::are_of_these_shapes(&found)).then_some(Unusable::Outdated("its projections have changed"))
 }
