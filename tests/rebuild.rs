@@ -141,7 +141,7 @@ async fn a3_what_was_interrupted_goes_on_and_memory_is_bounded() {
             _ = interrupted => panic!("it was not interrupted"),
             _ = stopped => {}
         }
-        assert!(ReadStore::last_folded(&views).await == Position(0), "nothing is current before the end, {back:?}");
+        assert!(ReadStore::last_folded(&views).await.position == Position(0), "nothing is current before the end, {back:?}");
         let once_it_can = async || match rebuild(&log, &views, new_id(), frugal, |_| {}).await {
             Err(ViewsError::IsBeingRebuilt | ViewsError::Open(OpenError::InUse { .. })) => None,
             made => Some(made.expect("rebuilt")),

@@ -39,6 +39,13 @@ pub(super) fn at(event: &StoredEvent) -> Checkpoint {
 /// The store's checkpoint, if the log still has the event that it names.
 pub(super) async fn trusted_checkpoint(log: &EventLog, lease: &Lease) -> Result<Checkpoint, ProjectorError> {
     let checkpoint = lease.checkpoint().await?;
-    let is_known = checkpoint.position == Position(0) || log.at(checkpoint.position).await?.is_some_and(|event| event.id == checkpoint.event);
-    if is_known { Ok(checkpoint) } else { Err(ProjectorError::Diverged(checkpoint.position)) }
+    if is_known(log, checkpoint).await? { Ok(checkpoint) } else { Err(ProjectorError::Diverged(checkpoint.position)) }
+}
+
+/// Whether the log has the last event that somebody folded.
+///
+/// # Errors
+/// When the log cannot be read.
+pub async fn is_known(log: &EventLog, checkpoint: Checkpoint) -> Result<bool, LogError> {
+    Ok(checkpoint.position == Position(0) || log.at(checkpoint.position).await?.is_some_and(|event| event.id == checkpoint.event))
 }

@@ -34,6 +34,9 @@ pub async fn retry(log: &EventLog, views: &StoreUrl, node: Uuid, entity: Option<
     if let Some(other) = states.into_iter().find(|state| !state.is_current()) {
         return Err(ViewsError::OtherVersion(other.name));
     }
+    if !ReadStore::is_usable(views, log.id()) {
+        return Err(ViewsError::MadeAnew);
+    }
     let asked = ReadStore::request_retry(views, entity).await?;
     for _ in 0..LOOKS {
         let is_asked_for = |parked: &ParkedEntity| entity.is_none_or(|entity| parked.entity == entity);

@@ -45,6 +45,8 @@ pub enum ViewsError {
     IsBeingRebuilt,
     #[error("the views of {0} were made by another version of it: start the service of this version once")]
     OtherVersion(String),
+    #[error("the views cannot be folded on: start the service, which makes them anew")]
+    MadeAnew,
 }
 
 /// Where a projection stands to the log.

@@ -51,7 +51,7 @@ async fn refuse_what_is_not_there(data: &Data, views: &StoreUrl) -> anyhow::Resu
         StoreUrl::Sqlite(_) => Ok(()),
         StoreUrl::Postgres(_) | StoreUrl::Kurrent(_) => {
             drop(data.open_log_and_keys(Some(views)).await?);
-            if ReadStore::last_folded(views).await == Position(0) {
+            if ReadStore::last_folded(views).await.position == Position(0) {
                 bail!("there are no views at {views} that can be read: name those of a node of the service, with its --data or --views");
             }
             Ok(())

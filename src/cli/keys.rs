@@ -81,9 +81,8 @@ fn stored_secret(path: &Path) -> anyhow::Result<Vec<u8>> {
 
 /// Under its name the file is whole: a secret that a full disk cut short could be guessed.
 fn make_secret(path: &Path) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     // For its owner alone.
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let mut file = tempfile::NamedTempFile::new_in(crate::sqlite::folder(path))?;
     file.write_all(random_secret().as_bytes())?;
     file.as_file().sync_all()?;
     match file.persist_noclobber(path) {

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::arguments::Data;
 use super::{keys, new_id, now};
-use crate::app::following::ProjectorError;
+use crate::app::following::{ProjectorError, is_known};
 use crate::app::progress;
 use crate::app::projector;
 use crate::app::{App, Fault, Settings, Sources};
@@ -21,8 +21,10 @@ use crate::event_log::{EventLog, OpenError};
 use crate::read_store::ReadStore;
 use crate::storage::StoreUrl;
 
-/// How long what is under way may take to end.
+/// How long what is being appended may take to end.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
+/// How long views may take to be folded and to reach the disk.
+const VIEWS_PATIENCE: Duration = Duration::from_secs(8);
 
 /// A node that runs.
 pub(super) struct Node {
@@ -39,12 +41,12 @@ impl Node {
         keys::make_data_folder(&data.data)?;
         let log_url = data.log_url();
         let (folded, diverged) = (ReadStore::last_folded(views).await, || OpenError::Diverged { place: views.to_string() });
-        if EventLog::is_new(&log_url)? && folded > Position(0) {
+        if EventLog::is_new(&log_url)? && folded.position > Position(0) {
             return Err(diverged().into());
         }
         let log = EventLog::open(&log_url, Some(&data.keys_url(Some(views))), Arc::new(now)).await?;
         // Views that are made anew could not tell that the log lost something.
-        if folded > log.latest().await? {
+        if !is_known(&log, folded).await? {
             return Err(diverged().into());
         }
         if !accepts_unreadable {
@@ -79,17 +81,23 @@ impl Node {
     /// Lets what is under way end, for a while: a store that does not answer is not waited for.
     pub(super) async fn stop(self) {
         self.end.send_replace(true);
-        let ended = async {
+        let views = async {
             if !self.projecting.is_finished() {
                 let _lease_is_released = self.projecting.await;
             }
+        };
+        let log = async {
             if !self.erasing.is_finished() {
                 let _asked_later = self.erasing.await;
             }
             self.app.log().close().await;
         };
-        if timeout(STOP_PATIENCE, ended).await.is_err() {
+        let (views, log) = tokio::join!(timeout(VIEWS_PATIENCE, views), timeout(STOP_PATIENCE, log));
+        if log.is_err() {
             tracing::warn!("a store does not answer: what was being appended may be in the log, or not");
+        }
+        if views.is_err() {
+            tracing::warn!("the views take long to end: those in a file are made anew if the machine goes down before they are flushed");
         }
     }
 }

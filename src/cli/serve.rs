@@ -34,7 +34,7 @@ pub(super) fn run(serve: Serve) -> anyhow::Result<()> {
 async fn start(serve: Serve) -> anyhow::Result<()> {
     let (verifier, development) = authentication(&serve)?;
     let executor = Executor::new(serve.edge.executor_options()?)?;
-    let settings = Settings { user_limit: serve.user_limit, send_rate: serve.send_rate, resume_limit: serve.resume_limit as usize };
+    let settings = Settings { user_limit: serve.user_limit, send_rate: serve.send_rate, resume_limit: serve.resume_limit };
     let mut node = Node::start(&serve.data, &serve.views_url(), settings, serve.accept_unreadable).await?;
     // From now on there is something to end; before, a signal ends the process.
     let outside = async {

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use crate::sqlite::beside;
+use crate::sqlite::{beside, folder};
 
 /// What is kept beside a file: by SQLite, while it is filled or afterwards, and by who has it open.
 const COMPANIONS: [&str; 5] = ["-wal", "-shm", "-journal", IN_USE, UNFLUSHED];
@@ -81,8 +81,7 @@ impl Generations {
 
     /// The files there are, by their numbers.
     fn all(&self) -> Vec<PathBuf> {
-        let folder = self.link.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+        let entries = fs::read_dir(folder(&self.link)).into_iter().flatten().flatten();
         let mut found: Vec<(u64, PathBuf)> =
             entries.filter_map(|entry| Some((self.number(Path::new(&entry.file_name()))?, self.link.with_file_name(entry.file_name())))).collect();
         found.sort_unstable();

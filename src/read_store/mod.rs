@@ -87,20 +87,13 @@ pub struct Checkpoint {
 struct StoredCheckpoint {
     projection: String,
     log: Uuid,
-    position: Position,
     version: u64,
     sql: String,
 }
 
 impl StoredCheckpoint {
     fn read(row: &dyn Columns) -> Result<Self, Unreadable> {
-        Ok(Self {
-            projection: row.text(0)?.to_owned(),
-            log: row.uuid(1)?,
-            position: Position(row.number(2)?),
-            version: row.number(4)?,
-            sql: row.text(5)?.to_owned(),
-        })
+        Ok(Self { projection: row.text(0)?.to_owned(), log: row.uuid(1)?, version: row.number(4)?, sql: row.text(5)?.to_owned() })
     }
 }
 

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::postgres::{PostgresHold, PostgresReadStore};
 use super::sqlite::SqliteReadStore;
-use super::{Kept, OpenError, ReadStore, StoreError};
+use super::{Checkpoint, Kept, OpenError, ReadStore, StoreError};
 use crate::domain::event::Position;
 use crate::storage::StoreUrl;
 
@@ -26,11 +26,20 @@ impl ReadStore {
     }
 
     /// Up to where the log was folded into the rows that are there; 0 where there are none, or none that can be read.
-    pub async fn last_folded(url: &StoreUrl) -> Position {
+    pub async fn last_folded(url: &StoreUrl) -> Checkpoint {
         match url {
             StoreUrl::Sqlite(path) => SqliteReadStore::last_folded(path),
             StoreUrl::Postgres(url) => PostgresReadStore::last_folded(url).await,
-            StoreUrl::Kurrent(_) => Position(0),
+            StoreUrl::Kurrent(_) => Checkpoint::default(),
+        }
+    }
+
+    /// Whether [`ReadStore::open`] goes on with the rows that are there, where it would make those in a file anew otherwise.
+    #[must_use]
+    pub fn is_usable(url: &StoreUrl, log: Uuid) -> bool {
+        match url {
+            StoreUrl::Sqlite(path) => SqliteReadStore::is_usable(path, log),
+            StoreUrl::Postgres(_) | StoreUrl::Kurrent(_) => true,
         }
     }
 

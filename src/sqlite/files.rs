@@ -61,6 +61,11 @@ pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
+/// The folder that a file is in.
+pub(crate) fn folder(path: &Path) -> &Path {
+    path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Looks at a file without changing it, but for a transaction that a crash cut short, which is rolled back: none yet, or one
 /// whose making was cut short (`None`); or whose it is and of which format. Before this process has a connection to it.
 pub(crate) fn inspect(path: &Path) -> Result<Option<Inspection>, OpenError> {

@@ -21,7 +21,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
 use crate::storage::OpenError;
-pub(crate) use files::{FileLock, beside, format, inspect, nothing_here, place};
+pub(crate) use files::{FileLock, beside, folder, format, inspect, nothing_here, place};
 pub(crate) use wal::{WalKeeper, truncate_wal};
 
 /// Statements kept prepared on a connection; more than this service has.
@@ -46,7 +46,7 @@ impl OpenError {
 pub(crate) enum Durability {
     /// Nothing: every commit is flushed.
     Full,
-    /// The last commits, never a part of one.
+    /// The last commits, never a part of one, unless whoever opened it stops flushing (`pragma synchronous`).
     Cheap,
 }
 

@@ -21,8 +21,6 @@ const LITTLE_PAGES: i64 = 256;
 const FOLDS: usize = 4;
 /// How long the writer waits for readers to leave the write-ahead log before it goes on with it as it is.
 const CHECKPOINT_PATIENCE: Duration = Duration::from_millis(50);
-/// When a connection flushes.
-const SYNCHRONOUS: &str = "synchronous";
 
 /// Keeps the write-ahead log of one writer short. Most of the work is done by a thread beside the
 /// writer; the rest, after which the log begins anew in its place, between two of the writer's transactions. A thread
@@ -55,7 +53,7 @@ impl WalKeeper {
         let (done, outcomes) = sync_channel(1);
         let keep = move || {
             while let Ok(flushes) = to_do.recv() {
-                let folded = connection.pragma_update(None, SYNCHRONOUS, flushes).and_then(|()| fold_nearly_all(&connection));
+                let folded = connection.pragma_update(None, "synchronous", flushes).and_then(|()| fold_nearly_all(&connection));
                 if done.send(folded).is_err() {
                     return;
                 }
@@ -65,8 +63,8 @@ impl WalKeeper {
         Ok(Self { pages, due: WAL_LIMIT_PAGES, is_ordered: false, orders, outcomes })
     }
 
-    /// Waits for what was ordered: nobody folds afterwards.
-    pub(crate) fn settle(&mut self) {
+    /// Waits for what was ordered to be done: nobody folds afterwards.
+    pub(crate) fn finish(&mut self) {
         if std::mem::take(&mut self.is_ordered) {
             let _of_no_matter_now = self.outcomes.recv();
         }
@@ -88,7 +86,7 @@ impl WalKeeper {
         // It may have begun anew without this.
         self.due = self.due.min(pages + WAL_LIMIT_PAGES);
         if !self.is_ordered && pages > self.due {
-            let flushes: i64 = writer.pragma_query_value(None, SYNCHRONOUS, |row| row.get(0))?;
+            let flushes: i64 = writer.pragma_query_value(None, "synchronous", |row| row.get(0))?;
             self.is_ordered = self.orders.try_send(flushes).is_ok();
         }
         Ok(())

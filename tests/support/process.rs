@@ -224,9 +224,9 @@ impl Drop for Server {
     }
 }
 
-/// Runs the binary to its end.
+/// Runs the binary to its end, which must come.
 pub fn run(arguments: &[&str]) -> (bool, String, String) {
-    let output = Command::new(BINARY).args(arguments).stdin(Stdio::null()).output().expect("it runs");
+    let output = Command::new("timeout").args(["300", BINARY]).args(arguments).stdin(Stdio::null()).output().expect("it runs");
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
     (output.status.success(), text(output.stdout), text(output.stderr))
 }

@@ -11,6 +11,7 @@ use ipnet::IpNet;
 use jiff::SignedDuration;
 
 use super::{Data, Keys, ViewsUrl};
+use crate::app::Settings;
 use crate::storage::StoreUrl;
 use crate::{graphql, http};
 
@@ -35,14 +36,14 @@ pub(in crate::cli) struct Serve {
     #[arg(long, env = "ENTRENOUS_ACCEPT_UNREADABLE")]
     pub accept_unreadable: bool,
     /// How many users may be registered.
-    #[arg(long, env = "ENTRENOUS_USER_LIMIT", default_value_t = 5_000, value_name = "USERS")]
+    #[arg(long, env = "ENTRENOUS_USER_LIMIT", default_value_t = Settings::default().user_limit, value_name = "USERS")]
     pub user_limit: u64,
     /// Sends a second and user, with a burst of five times that; 0: unlimited.
-    #[arg(long, env = "ENTRENOUS_SEND_RATE", default_value_t = 20, value_name = "SENDS")]
+    #[arg(long, env = "ENTRENOUS_SEND_RATE", default_value_t = Settings::default().send_rate, value_name = "SENDS")]
     pub send_rate: u32,
     /// How many inbox events a client may have missed and still be caught up with.
-    #[arg(long, env = "ENTRENOUS_RESUME_LIMIT", default_value_t = 1_000, value_name = "EVENTS", value_parser = clap::value_parser!(u32).range(..=1_000_000))]
-    pub resume_limit: u32,
+    #[arg(long, env = "ENTRENOUS_RESUME_LIMIT", default_value_t = Settings::default().resume_limit, value_name = "EVENTS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(..=1_000_000))]
+    pub resume_limit: usize,
     #[command(flatten)]
     pub edge: Edge,
     /// How log lines look.
@@ -60,37 +61,37 @@ pub(in crate::cli) struct Serve {
 #[derive(Args, Debug)]
 pub(in crate::cli) struct Edge {
     /// How deep fields of an operation may be nested.
-    #[arg(long, env = "ENTRENOUS_MAX_DEPTH", default_value_t = 16, value_name = "FIELDS")]
+    #[arg(long, env = "ENTRENOUS_MAX_DEPTH", default_value_t = graphql::Limits::default().depth, value_name = "FIELDS")]
     pub max_depth: usize,
     /// What an operation may cost: a field is 1, a page its rows times what is asked of each.
-    #[arg(long, env = "ENTRENOUS_MAX_COMPLEXITY", default_value_t = 10_000, value_name = "COST")]
+    #[arg(long, env = "ENTRENOUS_MAX_COMPLEXITY", default_value_t = graphql::Limits::default().complexity, value_name = "COST")]
     pub max_complexity: usize,
     /// How many aliases a document may have.
-    #[arg(long, env = "ENTRENOUS_MAX_ALIASES", default_value_t = 100, value_name = "ALIASES")]
+    #[arg(long, env = "ENTRENOUS_MAX_ALIASES", default_value_t = graphql::Limits::default().aliases, value_name = "ALIASES")]
     pub max_aliases: usize,
     /// How many directives a document may have.
-    #[arg(long, env = "ENTRENOUS_MAX_DIRECTIVES", default_value_t = 100, value_name = "DIRECTIVES")]
+    #[arg(long, env = "ENTRENOUS_MAX_DIRECTIVES", default_value_t = graphql::Limits::default().directives, value_name = "DIRECTIVES")]
     pub max_directives: usize,
     /// How long a request's body, or a message on a socket, may be.
-    #[arg(long, env = "ENTRENOUS_MAX_BODY", default_value_t = 1 << 20, value_name = "BYTES")]
+    #[arg(long, env = "ENTRENOUS_MAX_BODY", default_value_t = http::Limits::default().body, value_name = "BYTES")]
     pub max_body: usize,
     /// How many operations one HTTP request may hold; they share the limit of complexity. 1: no batches.
-    #[arg(long, env = "ENTRENOUS_MAX_BATCH", default_value_t = 1, value_name = "OPERATIONS")]
+    #[arg(long, env = "ENTRENOUS_MAX_BATCH", default_value_t = http::Limits::default().batch, value_name = "OPERATIONS")]
     pub max_batch: usize,
     /// How many sockets one user may have open.
-    #[arg(long, env = "ENTRENOUS_MAX_SOCKETS", default_value_t = 100, value_name = "SOCKETS")]
+    #[arg(long, env = "ENTRENOUS_MAX_SOCKETS", default_value_t = http::Limits::default().sockets, value_name = "SOCKETS")]
     pub max_sockets: usize,
     /// How many subscriptions one user may have open.
-    #[arg(long, env = "ENTRENOUS_MAX_SUBSCRIPTIONS", default_value_t = 200, value_name = "SUBSCRIPTIONS")]
+    #[arg(long, env = "ENTRENOUS_MAX_SUBSCRIPTIONS", default_value_t = http::Limits::default().subscriptions, value_name = "SUBSCRIPTIONS")]
     pub max_subscriptions: usize,
     /// How long a query or mutation may take, such as 30s; 0s: for ever.
     #[arg(long, env = "ENTRENOUS_REQUEST_TIMEOUT", default_value = "30s", value_name = "DURATION")]
     pub request_timeout: SignedDuration,
     /// How many queries and mutations may run at once. More are refused with UNAVAILABLE: come back in a second.
-    #[arg(long, env = "ENTRENOUS_MAX_RUNNING", default_value_t = 1_024, value_name = "OPERATIONS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, env = "ENTRENOUS_MAX_RUNNING", default_value_t = graphql::Options::default().running, value_name = "OPERATIONS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_running: usize,
     /// How many of them may be of one user. More are refused with `RATE_LIMITED`.
-    #[arg(long, env = "ENTRENOUS_MAX_USER_RUNNING", default_value_t = 256, value_name = "OPERATIONS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    #[arg(long, env = "ENTRENOUS_MAX_USER_RUNNING", default_value_t = graphql::Options::default().running_of_user, value_name = "OPERATIONS", value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
     pub max_user_running: usize,
     /// Whether clients may ask for the schema.
     #[arg(long, env = "ENTRENOUS_INTROSPECTION", default_value = "on", value_name = "POLICY")]

@@ -14,8 +14,9 @@ use crate::storage::{Backoff, OpenError, StoreUrl};
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// How often a read is tried.
 const READS: usize = 5;
-/// What servers say, under no code of its own, where a read of the whole log begins at a position where no record does.
-const NO_RECORD: &str = "ReadAllResult";
+/// What servers say, under no code of its own, where a read of the whole log begins at a position where no record does. Older ones
+/// say no more than that there is an error, which may pass.
+const NO_RECORD: &str = "ReadAllResult: InvalidPosition";
 
 /// A database and the client that reaches it. Cheap to clone.
 #[derive(Clone)]

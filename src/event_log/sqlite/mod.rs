@@ -101,11 +101,10 @@ impl SqliteEventLog {
             advance(&head_sender, position);
         }));
         let look = move || refresh.lock().unwrap_or_else(PoisonError::into_inner)();
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).map_or_else(|| PathBuf::from("."), Path::to_path_buf);
         let watch_error = |error: notify::Error| OpenError::Io { place: sqlite::place(path), error: std::io::Error::other(error) };
         let woken = look.clone();
         let mut watcher = notify::recommended_watcher(move |_| woken()).map_err(watch_error)?;
-        watcher.watch(&folder, RecursiveMode::NonRecursive).map_err(watch_error)?;
+        watcher.watch(sqlite::folder(path), RecursiveMode::NonRecursive).map_err(watch_error)?;
         look();
         Self::reading(path, Orders::none(), head, Some(Arc::new(watcher))).map_err(&sqlite_error)
     }

@@ -186,12 +186,12 @@ impl PostgresReadStore {
         client.execute(queries::RETRY, &[&entity]).await.map_err(|error| server.unreachable(&error))
     }
 
-    pub(in crate::read_store) async fn last_folded(url: &str) -> Position {
+    pub(in crate::read_store) async fn last_folded(url: &str) -> Checkpoint {
         let found = async {
             let client = views_of(url, SCHEMA, "30s").ok()?.connect().await.ok()?;
             client.query_one(queries::CHECKPOINT, &[]).await.ok()
         };
-        found.await.map_or(Position(0), |row| Position(row.get::<_, i64>(0).cast_unsigned()))
+        found.await.map(|row| Checkpoint { position: Position(row.get::<_, i64>(0).cast_unsigned()), event: row.get(1) }).unwrap_or_default()
     }
 
     /// Removes from the pages what was erased, on a connection of its own: it takes as long as the tables are large, and a

@@ -86,8 +86,14 @@ impl SqliteLease {
 
     /// Leaves the file whole by itself and on the disk, so that the next start has nothing to fold.
     pub(in crate::read_store) async fn release(self) {
-        if let Err(error) = self.generation.write(|writer| writer.settle().map_err(failed)).await {
-            tracing::debug!(%error, "the views' write-ahead log was left as it is");
+        // Nobody folds on from the ones before.
+        if self.is_superseded() {
+            return;
+        }
+        match self.generation.write(|writer| writer.settle().map_err(failed)).await {
+            Ok(true) => {}
+            Ok(false) => tracing::info!("somebody reads the views: should the machine go down now, they are made anew"),
+            Err(error) => tracing::warn!(%error, "the views could not be folded and flushed"),
         }
     }
 

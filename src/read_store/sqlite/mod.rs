@@ -22,7 +22,6 @@ use uuid::Uuid;
 use super::generations::{Generations, InUse, discard};
 use super::reader::Moment;
 use super::{Checkpoint, OpenError, StoreError, StoredCheckpoint, queries, rows};
-use crate::domain::event::Position;
 use crate::projections::{self, Shape};
 use crate::sqlite::{self, Durability, FileLock, Readers, WalKeeper};
 pub(super) use lease::SqliteLease;
@@ -61,7 +60,7 @@ struct Writer {
     file: PathBuf,
     connection: Connection,
     wal: WalKeeper,
-    /// Whether what is written reaches the disk in its order.
+    /// Whether all of the file is on the disk, or will be in its order: there is no note.
     is_flushed: bool,
     stain: Stain,
 }
@@ -79,27 +78,50 @@ enum Stain {
 }
 
 impl Writer {
-    /// From now on the system brings to the disk what is written, whenever it likes; where a note of that can be made.
+    /// From now on the system brings to the disk what is written, whenever it likes; where that can be noted.
     fn stop_flushing(&mut self) -> Result<(), rusqlite::Error> {
-        if self.is_flushed && unflushed::note(&self.file).unwrap_or(false) {
-            self.connection.pragma_update(None, "synchronous", "off")?;
-            self.is_flushed = false;
+        if self.is_flushed {
+            let is_noted = unflushed::note(&self.file).unwrap_or_else(|error| {
+                tracing::debug!(%error, "the views are flushed: a note that they are not cannot be made");
+                false
+            });
+            if is_noted {
+                self.is_flushed = false;
+                self.connection.pragma_update(None, "synchronous", "off")?;
+            }
         }
         Ok(())
     }
 
-    /// Leaves the file whole by itself and on the disk, unless readers are in the way.
-    fn settle(&mut self) -> Result<(), rusqlite::Error> {
-        self.wal.settle();
+    /// Leaves the file whole by itself and on the disk; false where readers are in the way.
+    fn settle(&mut self) -> Result<bool, rusqlite::Error> {
+        self.wal.finish();
         if self.is_flushed {
-            sqlite::truncate_wal(&self.connection)?;
-            return Ok(());
+            return sqlite::truncate_wal(&self.connection);
         }
+        match self.fold_and_flush() {
+            Ok(true) => {
+                self.is_flushed = unflushed::take_off(&self.file).is_ok();
+                self.connection.pragma_update(None, "synchronous", if self.is_flushed { "normal" } else { "off" })?;
+            }
+            Err(error) if !sqlite::is_full(&error) && !sqlite::is_busy(&error) => {
+                let _noted_as_far_as_it_can_be = unflushed::distrust(&self.file);
+                return Err(error);
+            }
+            Ok(false) | Err(_) => {}
+        }
+        Ok(self.is_flushed)
+    }
+
+    /// Folds the write-ahead log into the file, empties it, and flushes the file with all that was written to it before; false where
+    /// readers are in the way.
+    fn fold_and_flush(&self) -> Result<bool, rusqlite::Error> {
+        let flushes: i64 = self.connection.pragma_query_value(None, "synchronous", |row| row.get(0))?;
         self.connection.pragma_update(None, "synchronous", "full")?;
-        // A file is flushed only when something is folded into it.
-        flag(&self.connection, 0)?;
-        self.is_flushed = sqlite::truncate_wal(&self.connection)? && unflushed::take_off(&self.file).is_ok();
-        self.connection.pragma_update(None, "synchronous", if self.is_flushed { "normal" } else { "off" })
+        // SQLite flushes a file into which it folds something, so there is something: its first page.
+        let folded = flag(&self.connection, 0).and_then(|()| sqlite::truncate_wal(&self.connection));
+        self.connection.pragma_update(None, "synchronous", flushes)?;
+        folded
     }
 
     /// Writes the file anew without what was erased, once, empties its write-ahead log, and removes the generations before.
@@ -112,7 +134,7 @@ impl Writer {
             }
         }
         if self.stain == Stain::Wal {
-            match sqlite::truncate_wal(&self.connection) {
+            match self.fold_and_flush() {
                 Ok(true) => self.stain = Stain::Former,
                 Ok(false) => tracing::debug!("the views' write-ahead log is in use and keeps what was erased; it is emptied in a moment"),
                 Err(error) => tracing::warn!(%error, "what was erased may have left bytes in the views' write-ahead log; it is tried again"),
@@ -145,6 +167,11 @@ impl Generation {
     }
 
     fn of(file: &Path, mut connection: Connection, lock: Arc<FileLock>) -> Result<Self, rusqlite::Error> {
+        let is_flushed = !unflushed::is_noted(file);
+        // The note of a process that was killed may not be on the disk.
+        if !is_flushed && unflushed::note(file).unwrap_or(false) {
+            connection.pragma_update(None, "synchronous", "off")?;
+        }
         connection.execute(queries::PARKED_TABLE, [])?;
         let in_use = InUse::mark(file)?;
         let wal = WalKeeper::start(file, &mut connection)?;
@@ -155,7 +182,7 @@ impl Generation {
             0 => Stain::Wal,
             _ => Stain::File,
         };
-        let writer = Writer { file: file.into(), connection, wal, is_flushed: true, stain };
+        let writer = Writer { file: file.into(), connection, wal, is_flushed, stain };
         Ok(Self { file: file.into(), writer: Mutex::new(writer), readers: Arc::new(Readers::open(file)?), lock, _in_use: in_use })
     }
 
@@ -203,13 +230,17 @@ impl SqliteReadStore {
                 }
                 let next = generations.next();
                 if !is_prepared(&next, log) {
-                    if let Some(Unusable::Outdated(reason)) = current.and_then(|current| unusable(&current, log)) {
+                    if let Some(Unusable::Outdated(reason)) = current.as_ref().and_then(|current| unusable(current, log)) {
                         tracing::info!(path = %path.display(), reason, "the views are made anew from the log");
                     }
                     discard(&next).map_err(&io)?;
                     Generation::create(&next, log, |shape| shape.sql.to_owned()).map_err(OpenError::sqlite(path))?;
                 }
                 generations.switch_to(&next).map_err(&io)?;
+                // Nobody can make anything of torn pages.
+                if let Some(torn) = current.filter(|current| unflushed::may_be_torn(current) && !InUse::is_marked(current)) {
+                    discard(&torn).map_err(&io)?;
+                }
                 next
             }
         };
@@ -268,9 +299,17 @@ impl SqliteReadStore {
         asked.map(|count| count as u64).map_err(OpenError::sqlite(path))
     }
 
-    pub(super) fn last_folded(path: &Path) -> Position {
-        let found = if path.exists() { stored_checkpoints(path).unwrap_or_default() } else { vec![] };
-        found.iter().map(|found| found.position).max().unwrap_or_default()
+    pub(super) fn last_folded(path: &Path) -> Checkpoint {
+        if !path.exists() {
+            return Checkpoint::default();
+        }
+        let found = sqlite::open_reader(path).map_err(failed).and_then(|connection| query(&connection, queries::CHECKPOINT, &[], rows::checkpoint));
+        found.unwrap_or_default().pop().unwrap_or_default()
+    }
+
+    /// Whether a start folds on from what is there.
+    pub(super) fn is_usable(path: &Path, log: Uuid) -> bool {
+        unusable(&Generations::at(path).current().unwrap_or(path.into()), log).is_none()
     }
 
     /// Whether bytes of what was erased may be left.
@@ -399,4 +438,64 @@ fn unflag(connection: &Connection, flag: i64) -> Result<(), rusqlite::Error> {
 fn stored_checkpoints(path: &Path) -> Result<Vec<StoredCheckpoint>, StoreError> {
     let connection = sqlite::open_reader(path).map_err(failed)?;
     query(&connection, queries::CHECKPOINTS, &[], StoredCheckpoint::read)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::read_store::Rows;
+
+    const LOG: Uuid = Uuid::from_u128(7);
+
+    /// How the writer flushes: 0 is never, 1 where the file is folded.
+    fn flushes(lease: &SqliteLease) -> i64 {
+        let writer = lease.generation.writer.lock().expect("not poisoned");
+        writer.connection.pragma_query_value(None, "synchronous", |row| row.get(0)).expect("answered")
+    }
+
+    async fn written(store: &SqliteReadStore, position: u64) -> SqliteLease {
+        let lease = store.lead().expect("the lease");
+        let checkpoint = Checkpoint { position: crate::domain::event::Position(position), event: Uuid::nil() };
+        lease.apply(Rows::default(), checkpoint).await.expect("written");
+        lease
+    }
+
+    #[tokio::test]
+    async fn what_is_led_is_not_flushed_and_noted_until_it_is_let_go_and_nobody_reads() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("views.db");
+        let file = folder.path().join("views.db.1");
+        let store = SqliteReadStore::open(&path, LOG).expect("opened");
+        assert!(!unflushed::is_noted(&file), "nothing is written yet");
+        let lease = written(&store, 1).await;
+        assert_eq!((flushes(&lease), unflushed::is_noted(&file), unflushed::may_be_torn(&file)), (0, true, false));
+
+        let reader = sqlite::open_reader(&file).expect("opened");
+        reader.execute_batch("begin; select count(*) from users").expect("read");
+        lease.release().await;
+        assert!(unflushed::is_noted(&file), "somebody reads");
+        reader.execute_batch("commit").expect("read");
+        let lease = written(&store, 2).await;
+        assert_eq!(flushes(&lease), 0);
+        lease.release().await;
+        assert!(!unflushed::is_noted(&file));
+        let lease = written(&store, 3).await;
+        assert!(flushes(&lease) == 0 && unflushed::is_noted(&file), "it is led again");
+    }
+
+    #[tokio::test]
+    async fn what_a_process_left_that_was_killed_is_flushed_though_nothing_more_is_written() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (path, file) = (folder.path().join("views.db"), folder.path().join("views.db.1"));
+        drop(written(&SqliteReadStore::open(&path, LOG).expect("opened"), 1).await);
+        assert!(unflushed::is_noted(&file));
+        let store = SqliteReadStore::open(&path, LOG).expect("opened again");
+        let lease = store.lead().expect("the lease");
+        assert_eq!(flushes(&lease), 0);
+        lease.release().await;
+        assert!(!unflushed::is_noted(&file));
+
+        unflushed::distrust(&file).expect("noted");
+        assert!(unflushed::may_be_torn(&file) && !SqliteReadStore::is_usable(&path, LOG));
+    }
 }

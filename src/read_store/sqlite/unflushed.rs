@@ -8,24 +8,23 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use crate::read_store::generations::UNFLUSHED;
-use crate::sqlite::beside;
+use crate::sqlite::{beside, folder};
 
 /// Which run of the machine this is: <https://docs.kernel.org/admin-guide/sysctl/kernel.html#random>.
 const RUN: &str = "/proc/sys/kernel/random/boot_id";
+/// The note of a file that is not to be trusted in any run.
+const NO_RUN: &str = "none: what was written did not reach the disk";
 
-/// Notes that from now on the file is written without flushes; false where the system does not say which run this is.
+/// Notes, on the disk, that from now on the file is written without flushes; false where the system does not say which run this is.
 pub(super) fn note(file: &Path) -> io::Result<bool> {
     let Some(run) = run_of_machine() else { return Ok(false) };
-    let path = beside(file, UNFLUSHED);
-    if fs::read_to_string(&path).is_ok_and(|noted| noted == run) {
-        return Ok(true);
-    }
-    let mut note = File::options().create(true).truncate(true).write(true).mode(0o600).open(&path)?;
-    note.write_all(run.as_bytes())?;
-    note.sync_all()?;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    File::open(folder)?.sync_all()?;
+    write(file, &run)?;
     Ok(true)
+}
+
+/// Notes that the file is to be made anew at the next start.
+pub(super) fn distrust(file: &Path) -> io::Result<()> {
+    write(file, NO_RUN)
 }
 
 /// All of the file is on the disk.
@@ -36,12 +35,25 @@ pub(super) fn take_off(file: &Path) -> io::Result<()> {
     }
 }
 
-/// Whether the machine went down while the file was written without flushes.
+/// Whether somebody wrote the file without flushes and did not flush it since.
+pub(super) fn is_noted(file: &Path) -> bool {
+    fs::symlink_metadata(beside(file, UNFLUSHED)).is_ok()
+}
+
+/// Whether the machine went down meanwhile.
 pub(super) fn may_be_torn(file: &Path) -> bool {
-    match fs::read_to_string(beside(file, UNFLUSHED)) {
-        Ok(noted) => run_of_machine() != Some(noted),
-        Err(error) => error.kind() != io::ErrorKind::NotFound,
-    }
+    let is_of_this_run = || fs::read_to_string(beside(file, UNFLUSHED)).is_ok_and(|noted| run_of_machine() == Some(noted));
+    is_noted(file) && !is_of_this_run()
+}
+
+/// In one step, so that there is never half a note.
+fn write(file: &Path, text: &str) -> io::Result<()> {
+    let (path, made) = (beside(file, UNFLUSHED), beside(file, ".unflushed.new"));
+    let mut note = File::options().create(true).truncate(true).write(true).mode(0o600).open(&made)?;
+    note.write_all(text.as_bytes())?;
+    note.sync_all()?;
+    fs::rename(&made, &path)?;
+    File::open(folder(&path))?.sync_all()
 }
 
 fn run_of_machine() -> Option<String> {
