@@ -70,7 +70,9 @@ pub enum OpenError {
     Newer { place: String, found: i64, known: i64 },
     #[error("{place} is damaged ({detail}): restore it from a backup")]
     Damaged { place: String, detail: String },
-    #[error("{place} was made from events that this event log does not have: restore that log, or delete {place} to accept the log as it is")]
+    #[error(
+        "the views in {place} were made from events that this event log does not have: restore that log, or delete these views (the file; in PostgreSQL the schema entrenous_views alone) to accept the log as it is"
+    )]
     Diverged { place: String },
     #[error("{place} does not hold the keys of {log}: name the key store that belongs to it with --keys, or restore it from its backup")]
     OtherKeys { place: String, log: String },

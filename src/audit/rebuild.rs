@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::views::{Compared, Extent, ViewsError, compare_all};
 use crate::app::catching_up::fold_up_to;
-use crate::app::following::ProjectorError;
+use crate::app::following::{ProjectorError, is_known};
 use crate::domain::event::Position;
 use crate::event_log::EventLog;
 use crate::read_store::snapshot::Snapshot;
@@ -53,6 +53,11 @@ pub struct Rebuilt {
 /// # Errors
 /// [`ViewsError`]. What was folded is kept, and the current views stay as they are.
 pub async fn rebuild(log: &EventLog, views: &StoreUrl, node: Uuid, options: Options, mut told: impl FnMut(Step)) -> Result<Rebuilt, ViewsError> {
+    // What is there may be all that is left of what the log lost.
+    let folded = ReadStore::last_folded(views).await;
+    if !is_known(log, folded).await? {
+        return Err(ViewsError::OtherLog(folded.position));
+    }
     let next = ReadStore::build(views, log.id()).await?;
     let from = next.checkpoint().await?.position;
     // No further than the current views are, to be compared at one position.

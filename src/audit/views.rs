@@ -81,7 +81,7 @@ pub async fn status(log: &EventLog, views: &StoreUrl) -> Result<Vec<Status>, Vie
         sql_hash: hash(&state.sql),
         name: state.name,
         position: state.position,
-        head: head.max(state.position),
+        head,
         behind,
         waiting_since,
         version: state.version,

@@ -1,6 +1,7 @@
 //! The files of an embedded read store. Its address is a link to the *generation* that is current, a file with a
 //! number. The next is built beside it and becomes current by one rename; those before are kept until told.
 
+use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::{OpenOptionsExt as _, symlink};
@@ -56,10 +57,11 @@ impl Generations {
         fs::rename(&made, &self.link)
     }
 
-    /// Takes in a store that is one file by itself: from a backup, or of a version before there were generations.
-    pub(super) fn adopt_file(&self) -> io::Result<()> {
+    /// Takes in a store that is one file by itself: from a backup, or of a version before there were generations. As which it was
+    /// taken in.
+    pub(super) fn adopt_file(&self) -> io::Result<Option<PathBuf>> {
         if !fs::symlink_metadata(&self.link).is_ok_and(|metadata| metadata.is_file()) {
-            return Ok(());
+            return Ok(None);
         }
         let file = self.next();
         discard(&file)?;
@@ -70,7 +72,20 @@ impl Generations {
             }
         }
         fs::rename(&self.link, &file)?;
-        self.switch_to(&file)
+        self.switch_to(&file)?;
+        Ok(Some(file))
+    }
+
+    /// Removes what is beside files that somebody removed, unless they have them open: a write-ahead log tells what it held.
+    pub(super) fn sweep(&self) -> io::Result<()> {
+        let owner = |entry: &Path| {
+            let name = entry.file_name()?.to_str()?;
+            let companion = COMPANIONS.iter().find(|companion| name.ends_with(**companion))?;
+            let file = self.link.with_file_name(name.strip_suffix(*companion)?);
+            self.number(&file).map(|_| file)
+        };
+        let orphaned: HashSet<PathBuf> = self.entries().filter_map(|entry| owner(&entry)).filter(|file| !file.exists()).collect();
+        orphaned.iter().filter(|file| !InUse::is_marked(file)).try_for_each(|file| discard(file))
     }
 
     /// Every generation but the current one.
@@ -80,12 +95,16 @@ impl Generations {
     }
 
     /// The files there are, by their numbers.
-    fn all(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(folder(&self.link)).into_iter().flatten().flatten();
-        let mut found: Vec<(u64, PathBuf)> =
-            entries.filter_map(|entry| Some((self.number(Path::new(&entry.file_name()))?, self.link.with_file_name(entry.file_name())))).collect();
+    pub(super) fn all(&self) -> Vec<PathBuf> {
+        let mut found: Vec<(u64, PathBuf)> = self.entries().filter_map(|entry| Some((self.number(&entry)?, entry))).collect();
         found.sort_unstable();
         found.into_iter().map(|(_, file)| file).collect()
+    }
+
+    /// Everything in the folder.
+    fn entries(&self) -> impl Iterator<Item = PathBuf> {
+        let entries = fs::read_dir(folder(&self.link)).into_iter().flatten().flatten();
+        entries.map(|entry| self.link.with_file_name(entry.file_name()))
     }
 
     fn number(&self, file: &Path) -> Option<u64> {
@@ -132,6 +151,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_beside_a_file_that_was_removed_goes_unless_somebody_has_it_open() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let generations = Generations::at(&folder.path().join("views.db"));
+        let there = |name: &str| folder.path().join(name);
+        for name in ["views.db.1", "views.db.1-wal", "views.db.2-wal", "views.db.2.unflushed", "views.db.3-wal", "views.db.lock", "other.db.4-wal"] {
+            fs::write(there(name), "written").expect("written");
+        }
+        let open = InUse::mark(&there("views.db.3")).expect("marked");
+        generations.sweep().expect("swept");
+        assert!(there("views.db.1-wal").exists() && there("views.db.3-wal").exists() && there("views.db.lock").exists() && there("other.db.4-wal").exists());
+        assert!(!there("views.db.2-wal").exists() && !there("views.db.2.unflushed").exists());
+        drop(open);
+        generations.sweep().expect("swept");
+        assert!(!there("views.db.3-wal").exists());
+    }
+
+    #[test]
     fn generations_follow_each_other_and_the_address_leads_to_one() {
         let folder = tempfile::tempdir().expect("a folder");
         let link = folder.path().join("views.db");
@@ -139,12 +175,12 @@ mod tests {
         assert_eq!((generations.current(), generations.others()), (None, vec![]));
         fs::write(&link, "a store of one file").expect("written");
         fs::write(beside(&link, "-wal"), "its log").expect("written");
-        generations.adopt_file().expect("adopted");
         let first = folder.path().join("views.db.1");
+        assert_eq!(generations.adopt_file().expect("adopted"), Some(first.clone()));
         assert_eq!(generations.current(), Some(first.clone()));
         assert_eq!(fs::read_to_string(&link).expect("read"), "a store of one file");
         assert!(beside(&first, "-wal").exists() && !beside(&link, "-wal").exists());
-        generations.adopt_file().expect("a link is left as it is");
+        assert_eq!(generations.adopt_file().expect("a link is left as it is"), None);
 
         let second = generations.next();
         assert_eq!(second, folder.path().join("views.db.2"));

@@ -218,7 +218,12 @@ impl SqliteReadStore {
         if let Some(Unusable::Foreign(error)) = unusable(&generations.current().unwrap_or(path.into()), log) {
             return Err(error);
         }
-        generations.adopt_file().map_err(&io)?;
+        let was_unflushed = generations.all().iter().any(|file| unflushed::is_noted(file));
+        if let Some(adopted) = generations.adopt_file().map_err(&io)?.filter(|_| was_unflushed) {
+            // A copy of what the link led to, without its note.
+            unflushed::distrust(&adopted).map_err(&io)?;
+        }
+        generations.sweep().map_err(&io)?;
         let file = match generations.current() {
             Some(file) if unusable(&file, log).is_none() => file,
             current => {
@@ -377,11 +382,14 @@ fn unusable(path: &Path, log: Uuid) -> Option<Unusable> {
     let is_of_another_log = |found: &[StoredCheckpoint]| found.iter().any(|found| found.log != log);
     let foreign = || Unusable::Foreign(OpenError::Diverged { place: sqlite::place(path) });
     if unflushed::may_be_torn(path) {
-        let of_another_log = stored_checkpoints(path).is_ok_and(|found| is_of_another_log(&found));
-        return Some(if of_another_log { foreign() } else { Unusable::Outdated("the machine went down while they were written") });
+        let found = stored_checkpoints(path).unwrap_or_default();
+        if found.is_empty() {
+            tracing::warn!(path = %path.display(), "whether the log lost something cannot be told by these views: nothing in them can be read");
+        }
+        return Some(if is_of_another_log(&found) { foreign() } else { Unusable::Outdated("the machine went down while they were written") });
     }
     match sqlite::inspect(path) {
-        Ok(None) => return None,
+        Ok(None) => return path.exists().then_some(Unusable::Outdated("there is nothing in them")),
         Ok(Some(inspection)) if inspection.application == APPLICATION => {}
         Ok(Some(_)) => return Some(Unusable::Foreign(OpenError::Foreign { place: sqlite::place(path), what: "a read store" })),
         Err(OpenError::Damaged { .. }) => return Some(Unusable::Outdated("the file is damaged")),
@@ -414,6 +422,7 @@ fn nobody_builds(path: &Path) -> Result<FileLock, OpenError> {
 fn drop_others(generations: &Generations) -> Result<usize, OpenError> {
     let path = generations.link();
     let _nobody_builds = nobody_builds(path)?;
+    generations.sweep().map_err(OpenError::io(path))?;
     let others = generations.others();
     let (in_use, unused): (Vec<_>, Vec<_>) = others.iter().partition(|file| InUse::is_marked(file));
     unused.iter().try_for_each(|file| discard(file)).map_err(OpenError::io(path))?;
