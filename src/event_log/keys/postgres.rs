@@ -98,11 +98,24 @@ impl PostgresKeys {
     }
 
     pub(super) async fn find(&self, names: Vec<String>) -> Result<Vec<StoredKey>, LogError> {
-        Ok(self.query(FIND, &[&names]).await?.iter().map(stored).collect())
+        let found = match self.query(FIND, &[&names]).await {
+            // The connection may have been lost: once more, on another.
+            Err(LogError::Unavailable(_)) => self.query(FIND, &[&names]).await,
+            found => found,
+        };
+        Ok(found?.iter().map(stored).collect())
     }
 
     /// The keys that the owners have then: these, or those that others made meanwhile. None for whoever is being erased.
     pub(super) async fn add(&self, made: Vec<(String, Key)>) -> Result<Vec<StoredKey>, LogError> {
+        match self.try_add(&made).await {
+            // Made or not, it can be done again, on another connection.
+            Err(LogError::Unavailable(_)) => self.try_add(&made).await,
+            outcome => outcome,
+        }
+    }
+
+    async fn try_add(&self, made: &[(String, Key)]) -> Result<Vec<StoredKey>, LogError> {
         let names: Vec<&str> = made.iter().map(|(_, key)| key.name()).collect();
         let owners: Vec<&str> = made.iter().map(|(owner, _)| &**owner).collect();
         let secrets: Vec<&[u8]> = made.iter().map(|(_, key)| key.secret.as_slice()).collect();

@@ -235,8 +235,11 @@ impl SqliteReadStore {
                 }
                 let next = generations.next();
                 if !is_prepared(&next, log) {
-                    if let Some(Unusable::Outdated(reason)) = current.as_ref().and_then(|current| unusable(current, log)) {
+                    if let Some((current, Unusable::Outdated(reason))) = current.as_ref().and_then(|current| Some((current, unusable(current, log)?))) {
                         tracing::info!(path = %path.display(), reason, "the views are made anew from the log");
+                        if stored_checkpoints(current).is_err() {
+                            tracing::warn!(path = %path.display(), "nothing in the former views can be read: whether the log lost something, they cannot tell");
+                        }
                     }
                     discard(&next).map_err(&io)?;
                     Generation::create(&next, log, |shape| shape.sql.to_owned()).map_err(OpenError::sqlite(path))?;
@@ -382,11 +385,8 @@ fn unusable(path: &Path, log: Uuid) -> Option<Unusable> {
     let is_of_another_log = |found: &[StoredCheckpoint]| found.iter().any(|found| found.log != log);
     let foreign = || Unusable::Foreign(OpenError::Diverged { place: sqlite::place(path) });
     if unflushed::may_be_torn(path) {
-        let found = stored_checkpoints(path).unwrap_or_default();
-        if found.is_empty() {
-            tracing::warn!(path = %path.display(), "whether the log lost something cannot be told by these views: nothing in them can be read");
-        }
-        return Some(if is_of_another_log(&found) { foreign() } else { Unusable::Outdated("the machine went down while they were written") });
+        let of_another_log = stored_checkpoints(path).is_ok_and(|found| is_of_another_log(&found));
+        return Some(if of_another_log { foreign() } else { Unusable::Outdated("the machine went down while they were written") });
     }
     match sqlite::inspect(path) {
         Ok(None) => return path.exists().then_some(Unusable::Outdated("there is nothing in them")),
