@@ -148,8 +148,9 @@ impl Writer {
             Some(session) => session,
             None => Session::begin(&self.server, self.node).await?,
         };
-        let mut looked = session.look(drafts).await?;
+        // What is known before the server is asked: it may answer a node that was frozen meanwhile, and has heard of more since.
         let known = *self.head.borrow();
+        let mut looked = session.look(drafts).await?;
         if looked.position < known {
             return Err(Failure::Final(LogError::Shortened { known, found: looked.position }.to_string()));
         }
