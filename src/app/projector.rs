@@ -131,7 +131,7 @@ impl Projector {
         app.0.user_ids.rely(self.knows_users);
         let mut follow = log.follow(checkpoint.position);
         let folder = Folder::new(lease, &app.0.store, hub);
-        let mut leading = Leading { app: &app, lease, checkpoint, parking, folder, beaten: Instant::now() };
+        let mut leading = Leading { app: &app, lease, checkpoint, parking, folder, renewed: Instant::now() };
         while let Some(events) = leading.next_events(&mut follow).await? {
             let mut told = leading.fold(events).await?;
             let position = leading.checkpoint.position;
@@ -223,7 +223,7 @@ struct Leading<'a> {
     parking: Parking,
     folder: Folder<'a>,
     /// When the lease was renewed last.
-    beaten: Instant,
+    renewed: Instant,
 }
 
 impl Leading<'_> {
@@ -234,7 +234,7 @@ impl Leading<'_> {
             if self.lease.is_superseded() {
                 return Ok(None);
             }
-            if self.beaten.elapsed() > HEARTBEAT {
+            if self.renewed.elapsed() > HEARTBEAT {
                 self.beat().await?;
             }
             // A log that takes longer is waited for: asked anew each time, it would never answer.
@@ -247,7 +247,7 @@ impl Leading<'_> {
     /// Renews the lease, and looks for what nobody tells of.
     async fn beat(&mut self) -> Result<(), ProjectorError> {
         let (app, lease) = (self.app, self.lease);
-        self.beaten = Instant::now();
+        self.renewed = Instant::now();
         lease.renew().await?;
         // A log that others have can lose events where nobody here looks for more.
         app.0.log.latest().await?;

@@ -5,7 +5,8 @@ use std::sync::{Arc, PoisonError};
 use rusqlite::{Connection, params};
 
 use super::reader::query;
-use super::{Generation, STAINED, SqliteReadStore, Stain, Writer, failed, flag};
+use super::writer::{STAINED, Stain, Writer, flag};
+use super::{Generation, SqliteReadStore, failed};
 use crate::domain::event::Timestamp;
 use crate::domain::profile::Picture;
 use crate::domain::text::MessageText;
@@ -92,7 +93,7 @@ impl SqliteLease {
         }
         match self.generation.write(|writer| writer.settle().map_err(failed)).await {
             Ok(true) => {}
-            Ok(false) => tracing::info!("somebody reads the views: should the machine go down now, they are made anew"),
+            Ok(false) => tracing::info!("somebody reads the views, which are not all on the disk: should the machine go down now, they are made anew"),
             Err(error) => tracing::warn!(%error, "the views could not be folded and flushed"),
         }
     }
